@@ -1,0 +1,52 @@
+"""The errors that a user can mend."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(ValueError):
+    """Says what came, what was wanted and what to do; commands print it as one line and exit with code 2."""
+
+
+def did_you_mean(word: str, known: Iterable[object]) -> str:
+    """Returns ` Did you mean "depth"?` for a near miss, else the words that would do.
+
+    >>> did_you_mean("dpeth", ["width", "depth"])
+    ' Did you mean "depth"?'
+    """
+    words = [str(known_word) for known_word in known]
+    near = difflib.get_close_matches(word, words, n=1)
+    return f' Did you mean "{near[0]}"?' if near else f" Choose from: {', '.join(words)}."
+
+
+def pick(table: Mapping[str, T], word: str, what: str) -> T:
+    """Returns `table[word]`; raises UserError naming the nearest word when there is none.
+
+    >>> pick({"cosine": 1}, "cosin", "schedule")
+    Traceback (most recent call last):
+    vit_jax.errors.UserError: unknown schedule "cosin". Did you mean "cosine"?
+    """
+    if word not in table:
+        raise UserError(f'unknown {what} "{word}".{did_you_mean(word, table)}')
+    return table[word]
+
+
+def construct(constructor: Callable[..., T], where: str, /, *given: Any, **options: Any) -> T:
+    """Calls `constructor(*given, **options)`; a key it does not read, or lacks, is a UserError that names the key.
+
+    Config sections are unpacked through here, so nothing in a config is silently ignored.
+    """
+    signature = inspect.signature(constructor)
+    try:
+        signature.bind(*given, **options)
+    except TypeError as error:
+        named = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD][len(given) :]
+        for key in options:
+            if key not in named:
+                raise UserError(f'{where} reads no "{key}".{did_you_mean(key, named)}') from None
+        raise UserError(f"{where}: {error}") from None
+    return constructor(*given, **options)

@@ -1,0 +1,51 @@
+"""From the `model` section of a config to a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vit_jax.errors import UserError, construct, pick
+from vit_jax.models.heads import POOLS
+from vit_jax.models.mlp import ACTIVATIONS
+from vit_jax.models.positions import POSITIONS
+from vit_jax.models.sizes import Size, by_name
+from vit_jax.models.vit import Vit
+from vit_jax.shapes import Images, Logits, Parameters
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", **options: Any) -> Vit:
+    """Returns the model that a config names; `size` is a name such as "B/16" or the numbers of a `Size`.
+
+    Raises:
+      UserError: an option that `Vit` does not have, or a word that it does not know.
+    """
+    for word, table in (("activation", ACTIVATIONS), ("positions", POSITIONS), ("pool", POOLS)):
+        if word in options:
+            pick(table, options[word], word)
+    for rate in ("dropout", "stochastic_depth"):
+        if not 0 <= options.get(rate, 0) < 1:
+            raise UserError(f"model.{rate} is a probability, at least 0 and below 1; got {options[rate]}")
+    if isinstance(size, str):
+        numbers = by_name(size)
+    else:
+        patch = tuple(size.get("patch", ()))
+        if len(patch) != 2:
+            raise UserError(f"config.model.size.patch is (height, width) in pixels; got {patch}")
+        numbers = construct(Size, "config.model.size", **{**size, "patch": patch})
+    compute = pick(DTYPES, dtype, "dtype")
+    return construct(Vit, "model", size=numbers, classes=classes, dtype=compute, **options)
+
+
+def apply(model: nn.Module, parameters: Parameters, images: Images, key: jax.Array | None = None) -> Logits:
+    """Returns the model's logits; with a `key`, as in training: dropout and stochastic depth draw from it."""
+    if key is None:
+        logits = model.apply({"params": parameters}, images, False)
+    else:
+        logits = model.apply({"params": parameters}, images, True, rngs={"dropout": key})
+    assert isinstance(logits, jax.Array)  # a tuple only where intermediates were asked for
+    return logits

@@ -1,0 +1,50 @@
+"""From the encoder's tokens to one feature vector an image."""
+
+import einops
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from vit_jax.models.attention import Attention
+from vit_jax.models.mlp import Mlp
+from vit_jax.shapes import Features, Tokens
+
+
+def first_token(tokens: Tokens) -> Features:
+    """The class token (paper, eq. 4)."""
+    return tokens[:, 0]
+
+
+def mean_of_patches(tokens: Tokens) -> Features:
+    """The mean over the patches (paper, appendix D.3); a model that pools so has no other tokens."""
+    return tokens.mean(axis=1)
+
+
+def every_token(tokens: Tokens) -> Tokens:
+    """No pooling: the head, if any, reads each token."""
+    return tokens
+
+
+class AttentionPool(nn.Module):
+    """A learned probe attends to all tokens, then an MLP with a residual: "MAP" (arXiv 2106.04560, section 3.3)."""
+
+    heads: int
+    mlp_hidden: int
+    activation: str = "gelu_tanh"
+    norm_epsilon: float = 1e-6
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> Features:
+        """Returns the probe's features."""
+        probe = self.param("probe", nn.initializers.xavier_uniform(), (1, tokens.shape[-1]))
+        probe = einops.repeat(probe.astype(self.dtype), "one width -> batch one width", batch=tokens.shape[0])
+        norm = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")
+        mlp = Mlp(self.mlp_hidden, self.activation, dtype=self.dtype, name="mlp")
+
+        found = Attention(self.heads, dtype=self.dtype, name="attention")(probe, tokens)
+        found += mlp(norm(found), False)
+        return found[:, 0]
+
+
+POOLS = {"class_token": first_token, "mean": mean_of_patches, "map": AttentionPool, "none": every_token}

@@ -1,0 +1,29 @@
+"""The arrays that travel, their axes named once. Checked at run time under pytest only."""
+
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+PyTree: TypeAlias = Any  # nested dicts of arrays
+Parameters: TypeAlias = dict[str, Any]
+
+# On the host: one image as it was decoded, and batches as they go to the devices.
+Image: TypeAlias = UInt8[np.ndarray, "height width 3"]
+
+# On the devices.
+Images: TypeAlias = Float[jax.Array, "batch height width channels"]
+Patches: TypeAlias = Float[jax.Array, "batch rows columns width"]
+Tokens: TypeAlias = Float[jax.Array, "batch tokens width"]
+Features: TypeAlias = Float[jax.Array, "batch width"]
+Logits: TypeAlias = Float[jax.Array, "*batch classes"]
+Labels: TypeAlias = Int[jax.Array, " batch"]
+PositionGrid: TypeAlias = Float[jax.Array, "rows columns width"]
+
+# Inside attention: from some tokens, the queries, to others or the same, the keys.
+QueryTokens: TypeAlias = Float[jax.Array, "batch queries width"]
+KeyTokens: TypeAlias = Float[jax.Array, "batch keys width"]
+Queries: TypeAlias = Float[jax.Array, "batch queries heads head_width"]
+Keys: TypeAlias = Float[jax.Array, "batch keys heads head_width"]
+AttentionWeights: TypeAlias = Float[jax.Array, "batch heads queries keys"]
