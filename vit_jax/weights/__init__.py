@@ -1,0 +1,1 @@
+"""Published weights: read, renamed by tables, and fitted to a task."""

@@ -1,0 +1,69 @@
+"""Fits weights to a task: a new head, positions for another image size; the rest must be the same model."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from vit_jax.models.positions import resize
+from vit_jax.shapes import Parameters, PyTree
+from vit_jax.weights.rename import refuse
+
+# What sits on top of the features; a model that is built without it does without it.
+HEADS = ("pre_logits/", "head/")
+
+
+def fit(parameters: Parameters, target: PyTree, kernel: str, new_head: bool = False) -> Parameters:
+    """Returns `parameters` in the shapes of `target` (paper, section 3.2).
+
+    `pre_logits` and head go where the target has none. The head is the target's own where the numbers of classes
+    differ, where `pre_logits` went (it read other features) or where `new_head` asks for it. The grid of positions is
+    resized where the target's differs.
+
+    Args:
+      parameters: nested dict of arrays in our layout.
+      target: nested dict of the model's initial arrays, or of their `jax.ShapeDtypeStruct`, whose new head is zeros.
+      kernel: name in models.positions.RESIZE; it belongs to the weights' family.
+      new_head: take the target's head even if the weights have one of the same shape.
+
+    Raises:
+      UserError: everything that does not fit otherwise, in one message.
+    """
+    came, wanted = _flat(parameters), _flat(target)
+    new_head |= "pre_logits/kernel" in came and "pre_logits/kernel" not in wanted
+    came = {name: array for name, array in came.items() if name in wanted or not name.startswith(HEADS)}
+    if new_head or _classes(came) not in (None, _classes(wanted)):
+        came |= {name: _own(leaf) for name, leaf in wanted.items() if name.startswith("head/")}
+    grid, place = came.get("positions/grid"), wanted.get("positions/grid")
+    if grid is not None and place is not None and grid.shape[2:] == place.shape[2:]:
+        came["positions/grid"] = resize(jnp.asarray(grid), place.shape[:2], kernel)
+
+    refuse(
+        "these weights are not the model's",
+        {
+            "the model has no": [name for name in came if name not in wanted],
+            "the weights lack": [name for name in wanted if name not in came],
+            "of another shape": [
+                f"{name} came {came[name].shape}, wanted {leaf.shape}"
+                for name, leaf in wanted.items()
+                if name in came and came[name].shape != leaf.shape
+            ],
+        },
+        "Build the model with the options of the weights (size, pool, positions, pre_logits), ask for new_head=True "
+        "if only the head differs, or choose other weights.",
+    )
+    return unflatten_dict({name: np.asarray(came[name], leaf.dtype) for name, leaf in wanted.items()}, sep="/")
+
+
+def _flat(tree: PyTree) -> dict[str, Any]:
+    return flatten_dict(tree, sep="/")  # pyright: ignore[reportReturnType]
+
+
+def _classes(flat: dict[str, Any]) -> int | None:
+    return flat["head/kernel"].shape[-1] if "head/kernel" in flat else None
+
+
+def _own(leaf: Any) -> np.ndarray:
+    return np.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else np.asarray(leaf)

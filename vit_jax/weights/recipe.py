@@ -1,0 +1,100 @@
+"""What a checkpoint is beside its arrays."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from vit_jax.errors import UserError, construct, pick
+from vit_jax.models.positions import RESIZE
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that one must know to use the arrays of a checkpoint.
+
+    Attributes:
+      model: options of `models.build`, as plain JSON values.
+      image_size: (height, width) in pixels that the model was trained on last.
+      mean: of each channel, taken from pixel / 255.
+      std: of each channel, divided by after that.
+      preprocess: how evaluation cuts an image to size: its "kind", and that kind's options.
+      loss: name in objectives.classify.LOSSES that it was trained with; it tells how logits become probabilities.
+      class_names: in the order of the logits; empty where nobody knows them.
+      position_resize: name of the kernel in models.positions.RESIZE for another image size.
+      source: a line that says where the arrays come from.
+
+    Raises:
+      UserError: a value that is not as above.
+    """
+
+    model: dict[str, Any]
+    image_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    preprocess: dict[str, Any]
+    loss: str
+    class_names: tuple[str, ...]
+    position_resize: str
+    source: str
+
+    def __post_init__(self):
+        for name in WANTED:
+            _check(name, getattr(self, name))
+        pick(RESIZE, self.position_resize, "kernel to resize positions")
+
+    def to_json(self) -> str:
+        """Returns the text from which `from_json` makes an equal recipe."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Returns the recipe that `text` holds; raises UserError for a key that is unknown or missing."""
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"a recipe is a JSON object, and this is not JSON: {error}") from None
+        if not isinstance(fields, dict):
+            raise UserError(f"a recipe is a JSON object; got {text[:40]}")
+        for name in WANTED.keys() & fields:
+            _check(name, fields[name])
+        tuples = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return construct(cls, "a recipe", **fields | tuples)
+
+
+def _check(name: str, value: object) -> None:
+    holds, wanted = WANTED[name]
+    if not holds(value):
+        raise UserError(f"a recipe's {name} is {wanted}; got {str(value)[:200]}")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether `value` is a dict that JSON gives back as it was: no tuples, no keys but words, no NaN."""
+    try:
+        return isinstance(value, dict) and json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        return False
+
+
+def _are(value: object, kinds: type | tuple[type, ...], count: int | None = None) -> bool:
+    if not isinstance(value, list | tuple) or count not in (None, len(value)):
+        return False
+    return all(isinstance(one, kinds) and not isinstance(one, bool) for one in value)
+
+
+def _are_channels(value: Any) -> bool:
+    return _are(value, (int, float), 3) and all(math.isfinite(one) for one in value)
+
+
+WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model": (_is_plain, "a dict of plain JSON values (lists, not tuples)"),
+    "image_size": (lambda value: _are(value, int, 2) and min(value) > 0, "[height, width] in pixels"),
+    "mean": (_are_channels, "three numbers"),
+    "std": (lambda value: _are_channels(value) and min(value) > 0, "three numbers above zero"),
+    "preprocess": (lambda value: _is_plain(value) and "kind" in value, 'a dict of plain JSON values with a "kind"'),
+    "loss": (lambda value: isinstance(value, str), "the name of a loss"),
+    "class_names": (lambda value: _are(value, str), "a list of words"),
+    "position_resize": (lambda value: isinstance(value, str), "the name of a kernel"),
+    "source": (lambda value: isinstance(value, str), "a line of text"),
+}
