@@ -1,0 +1,35 @@
+"""Images: where they come from, how they are cut, how they become batches."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vit_jax.data import preprocess as preprocessing
+from vit_jax.data import sources
+from vit_jax.data.examples import Relabelled
+from vit_jax.errors import UserError, construct
+
+
+def opened(
+    source: Mapping[str, Any], image_size: Sequence[int], split: str, preprocess: Mapping[str, Any]
+) -> tuple[sources.Source, preprocessing.Transform]:
+    """Returns the `split` of a source and the transform of its images, as config sections describe them.
+
+    Raises:
+      UserError: a section that says something unknown, or data that is not there.
+    """
+    transform = construct(preprocessing.build, "preprocess", image_size=image_size, **preprocess)
+    return construct(sources.build, "config.source", split=split, **source), transform
+
+
+def with_classes(source: sources.Source, class_names: Sequence[str]) -> sources.Source:
+    """Returns `source` with its labels counted in `class_names`, the classes that a model knows, in its order.
+
+    Raises:
+      UserError: the source has a class that is not among them.
+    """
+    if tuple(source.class_names) == tuple(class_names):
+        return source
+    unknown = [name for name in source.class_names if name not in class_names]
+    if unknown:
+        raise UserError(f"the model was not trained on the class {', '.join(unknown[:5])}; it knows {len(class_names)}")
+    return Relabelled(source, class_names)

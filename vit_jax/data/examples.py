@@ -1,0 +1,111 @@
+"""What a source of images gives, a source held in memory, and a selection from any source."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from vit_jax.errors import UserError
+
+
+class Example(NamedTuple):
+    """One labelled image, not yet decoded.
+
+    `image` is an encoded file (JPEG, PNG, ...) as bytes, or uint8 (height, width) or (height, width, 1 | 3 | 4);
+    `label` indexes the source's class names; `name` tells a person which image it is.
+    """
+
+    image: bytes | np.ndarray
+    label: int
+    name: str
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A finite, random-access collection of examples; `source[i]` is the same example whenever and wherever asked."""
+
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+class Arrays:
+    """A source of decoded images that are in memory already.
+
+    `images` is uint8 (examples, height, width[, 1 | 3 | 4]), `labels` integers (examples,), an index into
+    `class_names` each; without names a class is called by its number. `title` begins the name of every example.
+    Raises UserError where the arrays do not fit together.
+
+    >>> Arrays(np.zeros((2, 8, 8), np.uint8), [0, 1], ["cat", "dog"])[1].label
+    1
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: Sequence[int] | np.ndarray,
+        class_names: Sequence[str] | None = None,
+        title: str = "image",
+    ):
+        labels = np.asarray(labels)
+        if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3, 4))):
+            raise UserError(
+                f"{title}: images are {images.dtype} {images.shape}; "
+                "give uint8 (examples, height, width), with 1, 3 or 4 channels last if any"
+            )
+        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(
+                f"{title}: labels are {labels.dtype} {labels.shape}; give one integer for each of {len(images)} images"
+            )
+        if not len(images):
+            raise UserError(f"{title}: there is no image; give at least one")
+        if class_names is None:
+            class_names = [str(label) for label in range(int(labels.max()) + 1)]
+        if labels.min() < 0 or labels.max() >= len(class_names):
+            raise UserError(
+                f"{title}: labels run from {labels.min()} to {labels.max()}; "
+                f"with {len(class_names)} classes they must lie in 0..{len(class_names) - 1}"
+            )
+        self.images = images
+        self.labels = labels
+        self.class_names = tuple(str(name) for name in class_names)
+        self.title = title
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Example:
+        return Example(self.images[index], int(self.labels[index]), f"{self.title}[{index}]")
+
+
+class Selection:
+    """The examples of `source` at `indices`, in that order."""
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        self.source = source
+        self.indices = indices
+        self.class_names = source.class_names
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.indices[index])]
+
+
+class Relabelled:
+    """The examples of `source`, their labels counted in `class_names`, which hold all of the source's own."""
+
+    def __init__(self, source: Source, class_names: Sequence[str]):
+        self.source = source
+        self.class_names = tuple(class_names)
+        self._labels = [self.class_names.index(name) for name in source.class_names]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self.source[index]
+        return example._replace(label=self._labels[example.label])

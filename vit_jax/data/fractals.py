@@ -1,0 +1,74 @@
+"""Images drawn by formula: every class is a random iterated function system, every instance a variation of it.
+
+After FractalDB (Kataoka et al., arXiv 2101.08515).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vit_jax.data import attractors
+from vit_jax.data.examples import Example, Source
+from vit_jax.errors import UserError, did_you_mean
+
+SPLITS = {"train": 1, "val": 2}
+
+
+class Fractals:
+    """`classes` x `per_class` images (height, width, 3) of `image_size`, sorted by class; `split` varies the instances.
+
+    An image depends on the arguments and its index alone. A class is drawn when first asked for and then kept, so
+    that all of it may lie in memory: examples x height x width x 3 bytes.
+    """
+
+    def __init__(self, classes: int, per_class: int, image_size: Sequence[int], seed: int = 0, split: str = "train"):
+        if len(image_size) != 2 or min(classes, per_class, *image_size) < 1:
+            raise UserError(
+                f"cannot draw {classes} classes of {per_class} fractals at {tuple(image_size)}; "
+                "give at least one of each, and image_size as (height, width)"
+            )
+        if split not in SPLITS:
+            raise UserError(f'fractals have no split "{split}".{did_you_mean(split, SPLITS)}')
+        self.classes = classes
+        self.per_class = per_class
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.seed = seed
+        self.split = split
+        self.class_names = tuple(f"fractal {label:04d}" for label in range(classes))
+        self._drawn: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.classes * self.per_class
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        label, instance = divmod(index, self.per_class)
+        # Two threads may draw the same class at once; they draw the same, so neither needs to wait.
+        if label not in self._drawn:
+            self._drawn[label] = self._draw(label)
+        return Example(self._drawn[label][instance], label, f"{self.class_names[label]} {self.split} {instance}")
+
+    def _draw(self, label: int) -> np.ndarray:
+        """Returns all instances of a class: uint8 (per_class, height, width, 3)."""
+        maps = attractors.choose_maps(np.random.default_rng((self.seed, label)))
+        rng = np.random.default_rng((self.seed, label, SPLITS[self.split]))
+        density = attractors.draw(attractors.vary(maps, self.per_class, rng), self.image_size, rng)
+        return colour(density, rng)
+
+
+def fractals(split: str, classes: int, per_class: int, image_size: Sequence[int], seed: int = 0) -> Source:
+    """`Fractals` as a kind of source; "train" and "val" show the same classes in different instances."""
+    return Fractals(classes, per_class, image_size, seed, split)
+
+
+def colour(density: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paints (batch, height, width) densities: uint8 (batch, height, width, 3), in shades over a plain ground."""
+    ground, thin, thick = rng.uniform(0, 255, (3, len(density), 1, 1, 3)).astype(np.float32)
+    # The figure must stand out from the ground, whatever was drawn.
+    thick = np.where(np.abs(thick - ground).mean(axis=-1, keepdims=True) < 80, (ground + 128) % 256, thick)
+    thin = (thin + 2 * thick) / 3
+    density = density[..., None]
+    ink = thin + (thick - thin) * density
+    cover = np.minimum(1, 3 * density)
+    return (ground + (ink - ground) * cover).round().astype(np.uint8)

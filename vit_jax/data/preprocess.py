@@ -1,0 +1,160 @@
+"""From a decoded picture to an image of the size that the model wants: cropping, resizing, flipping, on the host."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import PIL.Image
+
+from vit_jax.errors import UserError, construct, pick
+from vit_jax.shapes import Image
+
+Picture: TypeAlias = PIL.Image.Image  # RGB, as `decode` gives it
+Transform: TypeAlias = Callable[[Picture, np.random.Generator], Image]
+# Left, top, right, bottom, in pixels.
+Box: TypeAlias = tuple[float, float, float, float] | tuple[int, int, int, int]
+
+RESAMPLES = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}
+
+
+def build(kind: str, image_size: Sequence[int], **options: Any) -> Transform:
+    """Returns the transform that makes images of `image_size` (height, width) in the way `kind` names.
+
+    Raises UserError for an unknown kind or an option that it does not read.
+
+    >>> squash = build("squash", (4, 6))
+    >>> squash(PIL.Image.new("RGB", (9, 9)), np.random.default_rng(0)).shape
+    (4, 6, 3)
+    """
+    if len(image_size) != 2 or min(image_size) < 1:
+        raise UserError(f"image_size is {tuple(image_size)}; give (height, width), both at least 1")
+    height, width = image_size
+    return construct(pick(TRANSFORMS, kind, "preprocess"), f'preprocess "{kind}"', (int(height), int(width)), **options)
+
+
+def _flip(image: Image, rng: np.random.Generator) -> Image:
+    return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+@dataclass(frozen=True)
+class _Sized:
+    image_size: tuple[int, int]  # height, width
+    resample: str = "bilinear"
+
+    def __post_init__(self):
+        pick(RESAMPLES, self.resample, "resample")
+
+    def _resized(self, picture: Picture, box: Box | None = None) -> Image:
+        """Returns `box` of the picture, the whole without one, at `image_size`; antialiased."""
+        height, width = self.image_size
+        if box is not None or picture.size != (width, height):
+            picture = picture.resize((width, height), RESAMPLES[self.resample], box)
+        # Half the time of asarray, which is what a tiny image costs.
+        return np.frombuffer(picture.tobytes(), np.uint8).reshape(height, width, 3)
+
+
+@dataclass(frozen=True)
+class Squash(_Sized):
+    """The whole image, its sides stretched as they must be."""
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
+        """Returns the image at `image_size`; `rng` is not used."""
+        return self._resized(picture)
+
+
+@dataclass(frozen=True)
+class ResizeCrop(_Sized):
+    """The largest centred crop with the sides' ratio of `image_size`, scaled by `crop_ratio`: 0.875 is 224 of 256."""
+
+    crop_ratio: float = 0.875
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.crop_ratio <= 1:
+            raise UserError(f"crop_ratio is {self.crop_ratio}; give the part of the image that is kept, 0 < part <= 1")
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
+        """Returns the crop at `image_size`; `rng` is not used."""
+        width, height = picture.size
+        scale = self.crop_ratio * min(height / self.image_size[0], width / self.image_size[1])
+        crop_height, crop_width = self.image_size[0] * scale, self.image_size[1] * scale
+        top, left = (height - crop_height) / 2, (width - crop_width) / 2
+        return self._resized(picture, (left, top, left + crop_width, top + crop_height))
+
+
+@dataclass(frozen=True)
+class InceptionCrop(_Sized):
+    """A random part of the image at a random ratio of sides (Szegedy et al., arXiv 1409.4842, section 6).
+
+    `area` bounds the part of the image's area, `ratio` width over height. After ten draws that do not fit: the largest
+    centred crop whose ratio is in bounds. `flip` mirrors every second image.
+    """
+
+    area: Sequence[float] = (0.05, 1.0)
+    ratio: Sequence[float] = (3 / 4, 4 / 3)
+    flip: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise UserError(f"area is {tuple(self.area)}; give two parts of the image in order, within 0 and 1")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise UserError(f"ratio is {tuple(self.ratio)}; give two ratios of width to height in order")
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
+        """Returns a crop at `image_size`."""
+        width, height = picture.size
+        crop = self._resized(picture, self.draw_box(height, width, rng))
+        return _flip(crop, rng) if self.flip else crop
+
+    def draw_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        """Returns the box of whole pixels to be cut from an image of `height` and `width`."""
+        for _ in range(10):
+            crop_area = rng.uniform(self.area[0], self.area[1]) * height * width
+            crop_ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            crop_width = round(math.sqrt(crop_area * crop_ratio))
+            crop_height = round(math.sqrt(crop_area / crop_ratio))
+            if 0 < crop_width <= width and 0 < crop_height <= height:
+                left, top = int(rng.integers(width - crop_width + 1)), int(rng.integers(height - crop_height + 1))
+                return left, top, left + crop_width, top + crop_height
+        crop_width = min(width, max(1, round(height * self.ratio[1])))
+        crop_height = min(height, max(1, round(width / self.ratio[0])))
+        left, top = (width - crop_width) // 2, (height - crop_height) // 2
+        return left, top, left + crop_width, top + crop_height
+
+
+@dataclass(frozen=True)
+class PadCrop(_Sized):
+    """The image at `image_size`, moved by up to `padding` pixels each way; black comes in at the edges.
+
+    As CIFAR is augmented (He et al., arXiv 1512.03385, section 4.2); `flip` mirrors every second image.
+    """
+
+    padding: int = 4
+    flip: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.padding < 0:
+            raise UserError(f"padding is {self.padding}; give 0 pixels or more")
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
+        """Returns the image at `image_size`, moved."""
+        height, width = self.image_size
+        places = 2 * self.padding + 1
+        top, left = int(rng.integers(places)), int(rng.integers(places))
+        padded = np.zeros((height + 2 * self.padding, width + 2 * self.padding, 3), np.uint8)
+        inside = slice(self.padding, self.padding + height), slice(self.padding, self.padding + width)
+        padded[inside] = self._resized(picture)
+        crop = padded[top : top + height, left : left + width]
+        return _flip(crop, rng) if self.flip else crop
+
+
+TRANSFORMS: dict[str, Callable[..., Transform]] = {
+    "inception_crop": InceptionCrop,
+    "pad_crop": PadCrop,
+    "resize_crop": ResizeCrop,
+    "squash": Squash,
+}
