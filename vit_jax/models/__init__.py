@@ -1,5 +1,6 @@
 """From the `model` section of a config to a model."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vit_jax.errors import UserError, construct, pick
+from vit_jax.errors import UserError, construct, did_you_mean, pick
 from vit_jax.models.heads import POOLS
 from vit_jax.models.mlp import ACTIVATIONS
 from vit_jax.models.positions import POSITIONS
@@ -15,6 +16,7 @@ from vit_jax.models.sizes import Size, by_name
 from vit_jax.models.vit import Vit
 from vit_jax.shapes import Images, Logits, Parameters
 
+OPTIONS = [field.name for field in dataclasses.fields(Vit) if field.name not in ("parent", "name")]  # Flax's own two
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -37,8 +39,10 @@ def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", *
         if len(patch) != 2:
             raise UserError(f"config.model.size.patch is (height, width) in pixels; got {patch}")
         numbers = construct(Size, "config.model.size", **{**size, "patch": patch})
-    compute = pick(DTYPES, dtype, "dtype")
-    return construct(Vit, "model", size=numbers, classes=classes, dtype=compute, **options)
+    for option in options:
+        if option not in OPTIONS:
+            raise UserError(f'config.model reads no "{option}".{did_you_mean(option, OPTIONS)}')
+    return Vit(size=numbers, classes=classes, dtype=pick(DTYPES, dtype, "dtype"), **options)
 
 
 def apply(model: nn.Module, parameters: Parameters, images: Images, key: jax.Array | None = None) -> Logits:

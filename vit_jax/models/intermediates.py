@@ -6,4 +6,4 @@ import jax
 
 def keep(module: nn.Module, name: str, value: jax.Array) -> None:
     """Keeps `value` among the intermediates, as `<module's path>/<name>`; nothing at all unless they were asked for."""
-    module.sow("intermediates", name, value, reduce_fn=lambda _, newest: newest, init_fn=lambda: None)
+    module.sow("intermediates", name, value, reduce_fn=lambda _, newest: newest, init_fn=lambda: value)

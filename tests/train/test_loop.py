@@ -1,0 +1,187 @@
+"""The loop as its users meet it: interrupted, resumed, refused, gone wrong."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from vit_jax.errors import UserError
+from vit_jax.train import checkpoints, loop, steps
+from vit_jax.train.progress import Log
+
+
+def train(folder: Path, **changes) -> tuple[loop.Outcome, str]:
+    stream = io.StringIO()
+    return loop.train(small.config(**changes), folder, stream), stream.getvalue()
+
+
+def digest(folder: Path) -> str:
+    """Returns the sha256 of the newest checkpoint's parameters and optimiser state."""
+    checkpoint = checkpoints.newest(folder / "checkpoints")
+    assert checkpoint
+    from vit_jax import models, parallel
+    from vit_jax.train import optimizers
+
+    config = small.config()
+    model = models.build(**checkpoint.recipe.model)
+    optimizer, _ = optimizers.build(config.steps, **config.optimizer)
+    like = steps.layout_of(parallel.make_mesh(), optimizer, model, config.image_size)
+    hashed = hashlib.sha256()
+    for leaf in jax.tree.leaves(checkpoints.restore_state(checkpoint, like)):
+        hashed.update(np.asarray(leaf).tobytes())
+    return hashed.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    outcome, _ = train(folder)
+    assert outcome.exit_code == 0 and outcome.result
+    return folder
+
+
+def send(number: signal.Signals, at_step: int, monkeypatch: pytest.MonkeyPatch):
+    """Sends this process a signal while a step is under way."""
+    original = Log.training
+
+    def training(self, step, metrics):
+        if step == at_step:
+            os.kill(os.getpid(), number)
+        original(self, step, metrics)
+
+    monkeypatch.setattr(Log, "training", training)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("step", [1, 4, 5])
+def test_interrupted_and_resumed_is_uninterrupted(
+    number: signal.Signals, code: int, step: int, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        send(number, step, patch)
+        outcome, said = train(tmp_path)
+    assert (outcome.step, outcome.exit_code) == (step, code)
+    assert f"{number.name} at step {step}: saved" in said
+    assert checkpoints.newest(tmp_path / "checkpoints").step == step
+    outcome, _ = train(tmp_path)
+    assert outcome.exit_code == 0
+    assert digest(tmp_path) == digest(uninterrupted)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines if "evaluation/top1" in line] == [4, 6]
+
+
+def test_resumed_from_every_step_is_uninterrupted(uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for step in range(1, small.FIELDS["steps"]):
+        with monkeypatch.context() as patch:
+            send(signal.SIGTERM, step, patch)
+            assert train(tmp_path)[0].step == step
+    train(tmp_path)
+    assert digest(tmp_path) == digest(uninterrupted)
+
+
+def test_after_damage_it_goes_on_from_the_checkpoint_before(uninterrupted: Path, tmp_path: Path, caplog):
+    train(tmp_path)
+    for name in ("00000006", "00000004"):
+        largest = max((tmp_path / "checkpoints" / name).rglob("*"), key=lambda file: file.stat().st_size)
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(bytes(content))
+    train(tmp_path)
+    assert "00000006" in caplog.text and "00000004" in caplog.text
+    assert digest(tmp_path) == digest(uninterrupted)
+
+
+def test_a_finished_run_says_its_result_again(tmp_path: Path):
+    first, _ = train(tmp_path, steps=2)
+    again, _ = train(tmp_path, steps=2)
+    assert again.exit_code == 0
+    assert again.result == first.result
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    outcome, said = train(tmp_path, optimizer__peak_learning_rate=1e30, optimizer__name="sgd")
+    assert outcome.exit_code == 1
+    assert "error: step" in said and "nan" in said
+    kept = checkpoints.newest(tmp_path / "checkpoints")
+    if kept:
+        assert f"The last good checkpoint is {kept.path}" in said
+        parameters = checkpoints.restore_parameters(kept, layout(kept))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters))
+
+
+def layout(checkpoint):
+    from vit_jax import models, parallel
+    from vit_jax.train import optimizers
+
+    optimizer, _ = optimizers.build(6, "sgd", 1.0, {"name": "constant"})
+    model = models.build(**checkpoint.recipe.model)
+    return steps.layout_of(parallel.make_mesh(), optimizer, model, (8, 8)).parameters
+
+
+def test_another_config_is_refused(tmp_path: Path):
+    train(tmp_path, steps=1, optimizer__schedule={"name": "cosine"})
+    with pytest.raises(UserError, match=r"another config \(config.seed was 0, is 1\); choose another --workdir"):
+        train(tmp_path, steps=1, optimizer__schedule={"name": "cosine"}, seed=1)
+    train(tmp_path, steps=1, optimizer__schedule={"name": "cosine"}, log={"every": 3}, threads=1)
+
+
+def test_two_runs_at_once_are_refused(tmp_path: Path):
+    from vit_jax.train import workdir
+
+    with workdir.occupied(tmp_path), pytest.raises(UserError, match=f"is in use by process {os.getpid()}"):
+        train(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        train(tmp_path / "file" / "run")
+
+
+def test_what_lies_beside_a_run(uninterrupted: Path):
+    environment = json.loads((uninterrupted / "environment.json").read_text())
+    assert environment["packages"]["jax"] == jax.__version__
+    assert json.loads((uninterrupted / "config.json").read_text())["steps"] == 6
+    assert (uninterrupted / "metrics.jsonl").stat().st_size
+
+
+def test_tensorboard_and_profile_are_written_when_asked_for(tmp_path: Path):
+    train(tmp_path, log={"every": 1, "tensorboard": True}, profile={"first_step": 2, "steps": 2})
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert [file for file in (tmp_path / "profile").rglob("*.xplane.pb") if file.stat().st_size]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__size": "Q/4"}, 'unknown model size "Q/4"'),
+        ({"model__witdh": 3}, 'config.model reads no "witdh"'),
+        ({"image_size": (10, 8)}, "image 10x8 does not divide into patches of 4x4"),
+        ({"train__splt": "x"}, 'config.train reads no "splt". Did you mean "split"'),
+        ({"checkpoint__evry": 2}, 'config.checkpoint reads no "evry". Did you mean "every"'),
+        ({"log__evry": 2}, 'config.log reads no "evry"'),
+        ({"mesh__dta": 2}, 'config.mesh reads no "dta"'),
+        ({"batch_size": 13}, "batch_size 13 does not divide"),
+        ({"evaluate__batch_size": 101}, "batch_size 101 does not divide"),
+        ({"weights__path": "no/such/ViT-B_16.npz"}, "no/such/ViT-B_16.npz"),
+        ({"weights__path": "no/such/run"}, "no good checkpoint in no/such/run"),
+        ({"objective__name": "sotfmax"}, 'Did you mean "softmax"'),
+        ({"steps": 0}, "config.steps is at least 1"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_one_line(tmp_path: Path, changes, message: str):
+    with pytest.raises(UserError) as caught:
+        train(tmp_path / "run", **changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "run").glob("checkpoints/*"))

@@ -1,0 +1,119 @@
+"""How often the class is right: every example counted once, on any number of devices."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vit_jax import models, parallel
+from vit_jax.data import augment
+from vit_jax.objectives.classify import LOSSES
+from vit_jax.shapes import Logits, Parameters
+
+Batch = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What an evaluation found: shares of the examples seen, and their mean loss."""
+
+    top1: float
+    top5: float
+    loss: float
+    seen: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of `top1`, by Wilson."""
+        return wilson(self.top1, self.seen)
+
+    def as_dict(self) -> dict[str, float]:
+        """Returns all of it by name."""
+        low, high = self.interval
+        return dataclasses.asdict(self) | {"low": low, "high": high}
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"top-1 {self.top1:.2%} (95% interval {low:.2%} to {high:.2%}), top-5 {self.top5:.2%}, "
+            f"loss {self.loss:.4f}, {self.seen:,} images"
+        )
+
+
+def wilson(share: float, seen: int) -> tuple[float, float]:
+    """Returns the 95% interval of a share of `seen` examples (Wilson 1927): where it would lie for others of the kind.
+
+    >>> wilson(0.5, 100)
+    (0.40383..., 0.59616...)
+    """
+    z, n, p = 1.959964, seen, share
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+class Classifier:
+    """A model that reads uint8 images: normalises them, runs, and counts what is right.
+
+    Args:
+      model: images to logits.
+      mesh: where batches are split.
+      mean, std: of the value range, by channel, where pixels lie in [0, 1].
+      loss: the name of the loss that is reported, and of what turns logits into probabilities.
+    """
+
+    def __init__(self, model: nn.Module, mesh: Mesh, mean: Sequence[float], std: Sequence[float], loss: str):
+        self.mesh, self.loss = mesh, loss
+        self.classes = model.classes
+
+        def logits_of(parameters: Parameters, images: jax.Array) -> Logits:
+            return models.apply(model, parameters, augment.normalize(images, mean, std))
+
+        def count(parameters: Parameters, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            logits, labels, mask = logits_of(parameters, batch["image"]), batch["label"], batch["mask"]
+            losses = LOSSES[loss](logits, jax.nn.one_hot(labels, model.classes))
+            _, best = jax.lax.top_k(logits, min(5, model.classes))
+            hits = best == labels[:, None]
+            return {
+                "top1": (hits[:, 0] * mask).sum(),
+                "top5": (hits.any(axis=1) * mask).sum(),
+                "loss": (losses * mask).sum(),
+                "seen": mask.sum(),
+            }
+
+        self._count = jax.jit(count)
+        self._logits = jax.jit(logits_of)
+
+    def evaluate(self, parameters: Parameters, batches: Iterable[Batch]) -> Result:
+        """Returns the result over `batches` of uint8 `image`, `label` and `mask` (0 for padding)."""
+        totals = {"top1": 0.0, "top5": 0.0, "loss": 0.0, "seen": 0.0}
+        for sums in _one_behind(self._count(parameters, self._placed(batch)) for batch in batches):
+            totals = {name: totals[name] + float(sums[name]) for name in totals}
+        seen = totals.pop("seen")
+        return Result(**{name: total / seen for name, total in totals.items()}, seen=round(seen))
+
+    def probabilities(self, parameters: Parameters, batches: Iterable[Batch]) -> np.ndarray:
+        """Returns the probability of each class, (examples, classes) float32, in the order of the examples."""
+        squash: Callable[[jax.Array], jax.Array] = jax.nn.softmax if self.loss == "softmax" else jax.nn.sigmoid
+        rows = []
+        for batch in batches:
+            logits = self._logits(parameters, self._placed(batch)["image"])
+            rows.append(np.asarray(squash(logits))[np.asarray(batch["mask"], bool)])
+        return np.concatenate(rows) if rows else np.zeros((0, self.classes), np.float32)
+
+    def _placed(self, batch: Batch) -> dict[str, jax.Array]:
+        wanted = {name: batch[name] for name in ("image", "label", "mask")}
+        return parallel.place_batch(self.mesh, wanted)
+
+
+def _one_behind(results: Iterator[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:
+    """Yields each result after the next was asked for, so that the devices work while the host reads."""
+    waiting = next(results, None)
+    while waiting is not None:
+        following = next(results, None)
+        yield waiting
+        waiting = following

@@ -1,0 +1,75 @@
+"""Classification: one label an image."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Float
+
+from vit_jax import models
+from vit_jax.data import augment
+from vit_jax.errors import UserError, pick
+from vit_jax.shapes import Logits, Parameters
+
+Targets = Float[jax.Array, "batch classes"]
+LossByExample = Callable[[Logits, Targets], Float[jax.Array, " batch"]]
+
+
+def softmax_cross_entropy(logits: Logits, targets: Targets) -> Float[jax.Array, " batch"]:
+    """One class an image: the cross-entropy of the softmax."""
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def sigmoid_cross_entropy(logits: Logits, targets: Targets) -> Float[jax.Array, " batch"]:
+    """Each class a yes or no of its own: binary cross-entropies, summed over the classes (arXiv 2006.07159)."""
+    return optax.sigmoid_binary_cross_entropy(logits, targets).sum(axis=-1)
+
+
+LOSSES: dict[str, LossByExample] = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy}
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Learns to name the class.
+
+    Attributes:
+      model: images to logits.
+      mean, std: of the value range, by channel, where pixels lie in [0, 1].
+      name: which of `LOSSES`.
+      label_smoothing: this share of the target is spread evenly over all classes (arXiv 1512.00567).
+      mixup: strength of mixup; 0 for none.
+    """
+
+    model: nn.Module
+    mean: Sequence[float]
+    std: Sequence[float]
+    name: str = "softmax"
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+
+    def __post_init__(self):
+        pick(LOSSES, self.name, "objective")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"label_smoothing is a share, at least 0 and below 1; got {self.label_smoothing}")
+
+    def prepare(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+        """Returns `image` as normalised floats and `target` as a share for each class."""
+        images = augment.normalize(batch["image"], self.mean, self.std)
+        targets = jax.nn.one_hot(batch["label"], self.model.classes)
+        targets = optax.smooth_labels(targets, self.label_smoothing)
+        if self.mixup:
+            images, targets = augment.mixup(images, targets, self.mixup, key)
+        return {"image": images, "target": targets}
+
+    def loss(
+        self, parameters: Parameters, batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Returns the mean loss, and with it the share of images whose likeliest class is the target's."""
+        logits = models.apply(self.model, parameters, batch["image"], key)
+        loss = LOSSES[self.name](logits, batch["target"]).mean()
+        correct = logits.argmax(axis=-1) == batch["target"].argmax(axis=-1)
+        return loss, {"loss": loss, "accuracy": correct.mean(dtype=jnp.float32)}

@@ -1,0 +1,32 @@
+"""What the commands read from their command line, and a line for each way to get it wrong."""
+
+import argparse
+from typing import NoReturn
+
+from vit_jax.errors import UserError, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are UserErrors; it takes no abbreviations."""
+
+    def __init__(self, verb: str, description: str):
+        super().__init__(prog=f"vit-jax {verb}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError with argparse's message and where to read on."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+    def parse(self, arguments: list[str]) -> argparse.Namespace:
+        """Returns the values; raises UserError naming the nearest option for one that is unknown."""
+        found, left = self.parse_known_args(arguments)
+        for word in left:
+            self.unexpected(word)
+        return found
+
+    def unexpected(self, word: str) -> NoReturn:
+        """Raises UserError for an argument that nothing reads."""
+        name = word.split("=")[0]
+        if not word.startswith("-"):
+            raise UserError(f'unexpected argument "{word}"; options are written --name=value')
+        options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        raise UserError(f'no option "{name}".{did_you_mean(name, options)}')

@@ -1,0 +1,105 @@
+"""A config file and the changes to it on the command line: `--config=configs/scratch.py:arg --config.steps=100`."""
+
+import ast
+import importlib.util
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vit_jax.errors import UserError, did_you_mean
+
+BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def load(argument: str) -> ConfigDict:
+    """Returns the locked config that `path` or `path:argument` names: what the file's `get_config` returns.
+
+    Raises:
+      UserError: there is no such file, or it fails: the message says where.
+    """
+    path, _, argument = argument.partition(":")
+    file = Path(path)
+    if not file.is_file():
+        others = sorted(str(other) for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        raise UserError(f'there is no config file "{path}".{did_you_mean(path, others) if others else ""}')
+    spec = importlib.util.spec_from_file_location("config", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f'config file "{path}" is not Python; its name ends in .py')
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(argument) if argument else module.get_config()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:
+        raise UserError(f"config file {_where(error, path)}: {type(error).__name__}: {error}") from None
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config in {path} returns {type(config).__name__}; a ConfigDict was wanted")
+    return config.lock()
+
+
+def override(config: ConfigDict, word: str) -> None:
+    """Changes the field that `word`, as in `--config.model.dropout=0.1`, names.
+
+    Raises:
+      UserError: no such field, or a value of another type than the field's.
+    """
+    name, equals, text = word.removeprefix("--").partition("=")
+    if not equals:
+        raise UserError(f"{word} has no value; write {word}=VALUE")
+    section: Any = config
+    *outer, last = name.split(".")[1:]
+    for position, key in enumerate([*outer, last]):
+        if not isinstance(section, ConfigDict):
+            raise UserError(f'no config field "{name}"; config.{".".join(outer[:position])} is not a section')
+        if key not in section:
+            raise UserError(f'no config field "{name}".{did_you_mean(key, section.keys())}')
+        if position < len(outer):
+            section = section[key]
+    section[last] = value(name, text, section[last])
+
+
+def value(name: str, text: str, before: Any) -> Any:
+    """Returns what `text` says, as the type of `before`.
+
+    >>> value("config.steps", "1e4", 100), value("config.image_size", "(32,48)", (8, 8))
+    (10000, (32, 48))
+    """
+    if isinstance(before, ConfigDict):
+        raise UserError(f"{name} is a section; set one of its fields: {', '.join(before.keys())}")
+    if isinstance(before, str):
+        return text
+    try:
+        if isinstance(before, bool):
+            return BOOLEANS[text.lower()]
+        read = ast.literal_eval(text.strip())
+        if isinstance(before, tuple):
+            return tuple(_number(part, like) for part, like in zip(read, before, strict=True))
+        return _number(read, before)
+    except (ValueError, SyntaxError, KeyError, TypeError):
+        raise UserError(f"{name} wants {_kind(before)}, like {before}; got {text!r}") from None
+
+
+def _number(read: Any, like: Any) -> Any:
+    if isinstance(like, str) or isinstance(read, bool):
+        raise ValueError
+    if isinstance(like, int) and read == int(read):
+        return int(read)  # 1e4 is a whole number too
+    if isinstance(like, float):
+        return float(read)
+    raise ValueError
+
+
+def _kind(before: Any) -> str:
+    if isinstance(before, tuple):
+        return f"{len(before)} values in parentheses"
+    return {bool: "true or false", int: "a whole number", float: "a number"}[type(before)]
+
+
+def _where(error: Exception, path: str) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{path}, line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f"{path}, line {lines[-1]}" if lines else path

@@ -1,0 +1,68 @@
+"""What a config names, built: each section is unpacked into exactly one constructor."""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import optax
+from jax.sharding import Mesh
+
+from vit_jax import data, models, parallel
+from vit_jax.data import pipeline
+from vit_jax.errors import construct
+from vit_jax.evaluate import exam as exams
+from vit_jax.evaluate.classify import Classifier
+from vit_jax.objectives.classify import Classification
+from vit_jax.train import optimizers, steps
+from vit_jax.train.config import Config
+from vit_jax.train.workdir import plain
+from vit_jax.weights.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All that the loop runs, but for the state and where it is kept."""
+
+    mesh: Mesh
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    train_step: Callable[[steps.State, steps.Batch], tuple[steps.State, steps.Metrics]]
+    batches: pipeline.Batches
+    classifier: Classifier
+    exam: exams.Exam
+    recipe: Recipe
+
+
+def build(config: Config) -> Experiment:
+    """Returns the experiment of `config`; raises UserError for what does not fit itself or the data."""
+    # First what is quick to check; JAX looks for devices when the mesh is made.
+    source, transform = construct(data.opened, "config.train", config.source, config.image_size, **config.train)
+    exam = construct(
+        exams.build, "config.evaluate", config.source, config.image_size, source, config.threads, **config.evaluate
+    )
+    model = construct(models.build, "config.model", classes=len(source.class_names), **config.model)
+    objective = construct(Classification, "config.objective", model, **config.value_range, **config.objective)
+    optimizer, rate = construct(optimizers.build, "config.optimizer", config.steps, **config.optimizer)
+    mesh = construct(parallel.make_mesh, "config.mesh", **config.mesh)
+    parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
+    parallel.check_batch_size(mesh, exam.batches.batch_size)
+    return Experiment(
+        mesh=mesh,
+        model=model,
+        optimizer=optimizer,
+        train_step=steps.make_train_step(objective, optimizer, rate, config.seed, config.accumulate),
+        batches=pipeline.training(source, transform, config.batch_size, config.seed, config.threads),
+        classifier=Classifier(model, mesh, objective.mean, objective.std, objective.name),
+        exam=exam,
+        recipe=Recipe(
+            model=plain(config.model) | {"classes": len(source.class_names)},
+            image_size=config.image_size,
+            mean=objective.mean,
+            std=objective.std,
+            preprocess=plain(config.evaluate["preprocess"]),
+            loss=objective.name,
+            class_names=source.class_names,
+            position_resize="linear",
+            source="",
+        ),
+    )

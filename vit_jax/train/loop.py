@@ -1,0 +1,105 @@
+"""The one training loop: pretraining, fine-tuning, and whatever else an objective asks for."""
+
+import dataclasses
+import sys
+from contextlib import closing
+from io import TextIOBase
+from pathlib import Path
+
+from vit_jax import parallel
+from vit_jax.errors import construct
+from vit_jax.evaluate.classify import Result
+from vit_jax.train import checkpoints, experiment, start, steps, workdir
+from vit_jax.train.checkpoints import Checkpoint, Keeper
+from vit_jax.train.config import Config
+from vit_jax.train.experiment import Experiment
+from vit_jax.train.interrupt import Interrupt, listening
+from vit_jax.train.progress import Log, NotFiniteError, Profiler
+from vit_jax.train.steps import State
+from vit_jax.weights.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the step it reached, its last evaluation if it got that far, its process's exit code."""
+
+    step: int
+    result: Result | None
+    exit_code: int
+
+
+def train(config: Config, folder: Path, stream: TextIOBase = sys.stderr) -> Outcome:
+    """Trains the model of `config`, from wherever the run in `folder` left off, and evaluates it.
+
+    SIGTERM and Ctrl-C save and return; the same call then goes on, and ends bit for bit as if uninterrupted.
+
+    Raises:
+      UserError: the config does not fit itself, the data, the weights or the folder.
+    """
+    run = experiment.build(config)
+    with workdir.occupied(folder), listening() as interrupt:
+        workdir.check(folder, dataclasses.asdict(config))
+        checkpoint = checkpoints.newest(folder / "checkpoints")
+        recipe, state = begin(run, config, checkpoint)
+        workdir.describe(folder, dataclasses.asdict(config))
+        keeper = construct(Keeper, "config.checkpoint", folder / "checkpoints", recipe, **config.checkpoint)
+        profiler = construct(Profiler, "config.profile", folder, **config.profile)
+        first = int(state.step)
+        log = construct(Log, "config.log", folder, first, config.steps, config.batch_size, stream=stream, **config.log)
+        with closing(keeper), closing(profiler), closing(log):
+            result = None
+            if checkpoint and run.exam.due(first, config.steps) and (checkpoint.score is None or first == config.steps):
+                result = run.exam.hold(run.classifier, state.parameters)
+            if result and checkpoint and checkpoint.score is None:
+                log.evaluation(first, result)  # the run was interrupted before it could
+            return go_on(run, config, state, keeper, profiler, log, interrupt, result)
+
+
+def begin(run: Experiment, config: Config, checkpoint: Checkpoint | None) -> tuple[Recipe, State]:
+    """Returns the recipe and the state to go on from: the checkpoint's, else what the config says to start from."""
+    if checkpoint:
+        layout = steps.layout_of(run.mesh, run.optimizer, run.model, config.image_size)
+        return checkpoint.recipe, checkpoints.restore_state(checkpoint, layout)
+    recipe, parameters = construct(
+        start.parameters, "config.weights", run.model, run.recipe, config.seed, **config.weights
+    )
+    return recipe, steps.initial_state(run.mesh, run.optimizer, parameters)
+
+
+def go_on(
+    run: Experiment,
+    config: Config,
+    state: State,
+    keeper: Keeper,
+    profiler: Profiler,
+    log: Log,
+    interrupt: Interrupt,
+    result: Result | None,
+) -> Outcome:
+    """Takes the steps that are left; evaluates and saves when that is due, and when the run is told to stop."""
+    step = int(state.step)
+    try:
+        with run.batches.since(step) as batches:
+            while step < config.steps and not interrupt.signal:
+                profiler.before(step)
+                batch = log.timed(next, batches)
+                state, metrics = run.train_step(state, parallel.place_batch(run.mesh, batch))
+                step += 1
+                log.training(step, metrics)
+                keeper.poll()
+                examine = run.exam.due(step, config.steps) and not interrupt.signal
+                if examine or keeper.due(step) or interrupt.signal:
+                    log.settle()  # no checkpoint holds what is not a number
+                    result = run.exam.hold(run.classifier, state.parameters) if examine else None
+                    if result:
+                        log.evaluation(step, result)
+                    keeper.save(state, result.top1 if result else None)
+    except NotFiniteError as error:
+        keeper.wait()
+        kept = checkpoints.newest(keeper.folder)
+        log.say(f"error: {error} " + (f"The last good checkpoint is {kept.path}." if kept else "None was saved yet."))
+        return Outcome(step, None, exit_code=1)
+    keeper.wait()
+    if interrupt.signal:
+        log.say(f"{interrupt.signal.name} at step {step:,}: saved; the same command goes on from there")
+    return Outcome(step, result, interrupt.exit_code)

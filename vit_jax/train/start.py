@@ -1,0 +1,111 @@
+"""What a run starts from: chance, published weights, or what another run learned."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from vit_jax import models
+from vit_jax.errors import UserError
+from vit_jax.shapes import Parameters
+from vit_jax.train import checkpoints
+from vit_jax.train.steps import initial_parameters
+from vit_jax.weights import adapt, files, google
+from vit_jax.weights.recipe import Recipe
+
+# What a model computes with, besides its arrays; weights are only good with what they were trained with.
+NUMERICS = ("activation", "norm_epsilon")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model ready for use: the network, its parameters, and what they mean."""
+
+    model: nn.Module
+    parameters: Parameters
+    recipe: Recipe
+    source: str
+
+
+def trained(path: str) -> Trained:
+    """Returns what stands at `path`: a run's workdir (its best checkpoint), a checkpoint's folder, or Google's `.npz`.
+
+    Raises:
+      UserError: there is nothing good at `path`.
+    """
+    if str(path).endswith(".npz"):
+        return _google(path)
+    checkpoint = checkpoints.find(path)
+    recipe = checkpoint.recipe
+    model = models.build(**recipe.model)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.eval_shape(lambda: initial_parameters(model, 0, recipe.image_size))
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+    return Trained(model, checkpoints.restore_parameters(checkpoint, like), recipe, str(checkpoint.path))
+
+
+def _google(path: str) -> Trained:
+    loaded = google.load(files.read_npz(path))
+    options = loaded.model_options()
+    (rows, columns), (height, width) = loaded.grid, loaded.size.patch
+    recipe = Recipe(
+        model=options,
+        image_size=(rows * height, columns * width),
+        mean=loaded.mean,
+        std=loaded.std,
+        preprocess={"kind": "squash"},
+        loss="softmax",
+        class_names=(),
+        position_resize=loaded.position_resize,
+        source=os.path.basename(str(path)),
+    )
+    return Trained(models.build(**options), loaded.parameters, recipe, str(path))
+
+
+def parameters(
+    model: nn.Module, recipe: Recipe, seed: int, path: str = "", new_head: bool = False
+) -> tuple[Recipe, Parameters]:
+    """Returns what a run starts from: its recipe, with what it inherits, and its parameters.
+
+    Args:
+      model: that is to be trained.
+      recipe: of the run.
+      seed: draws what `path` does not give: everything, or a head for other classes (zeros: paper, section 3.2).
+      path: where to start from, as `trained` takes it; "" to start from chance.
+      new_head: draw the head anew even where the number of classes is the same.
+
+    Raises:
+      UserError: nothing good at `path`, another model, or one that computes or sees images differently.
+    """
+    fresh = initial_parameters(model, seed, recipe.image_size)
+    if not path:
+        return recipe, fresh
+    upstream = trained(path)
+    refuse_differences(upstream.recipe, recipe, path)
+    fitted = adapt.fit(upstream.parameters, fresh, upstream.recipe.position_resize, new_head)
+    inherited = dataclasses.replace(
+        recipe, position_resize=upstream.recipe.position_resize, source=f"from {upstream.recipe.source or path}"
+    )
+    return inherited, fitted
+
+
+def refuse_differences(upstream: Recipe, recipe: Recipe, path: str) -> None:
+    """Raises UserError if `recipe` computes or sees images otherwise than the weights at `path` were trained with."""
+    pairs: Mapping[str, tuple[Any, Any]] = {
+        **{f"model.{name}": (upstream.model.get(name), recipe.model.get(name)) for name in NUMERICS},
+        "value_range.mean": (upstream.mean, recipe.mean),
+        "value_range.std": (upstream.std, recipe.std),
+    }
+    for name, (theirs, ours) in pairs.items():
+        if theirs is not None and ours is not None and not _same(theirs, ours):
+            raise UserError(
+                f"{path} was trained with {name} {theirs}, the config has {ours}; set --config.{name}={theirs}"
+            )
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one == other if isinstance(one, str) else bool(np.allclose(one, other, rtol=1e-6, atol=0))

@@ -1,0 +1,100 @@
+"""One training step: pure, jitted once, its state donated."""
+
+from collections.abc import Callable
+from functools import partial
+
+import einops
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from vit_jax import parallel
+from vit_jax.objectives import Objective
+from vit_jax.shapes import Parameters, PyTree
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class State:
+    """What a step reads and writes, and a checkpoint holds."""
+
+    step: PyTree  # int32, the number of steps taken
+    parameters: PyTree
+    optimizer_state: PyTree
+
+
+def initial_parameters(model: nn.Module, seed: int, image_size: tuple[int, int]) -> Parameters:
+    """Returns the model's parameters drawn from `seed`, for RGB images of (height, width)."""
+    images = jnp.zeros((1, *image_size, 3), jnp.float32)
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    return jax.jit(lambda key: model.init(key, images, False)["params"])(key)
+
+
+def initial_state(mesh: Mesh, optimizer: optax.GradientTransformation, parameters: Parameters) -> State:
+    """Returns the state before the first step, laid out on the mesh."""
+    start = partial(_start, optimizer)
+    layout = parallel.shardings(mesh, jax.eval_shape(start, parameters))
+    return jax.jit(start, out_shardings=layout)(parameters)
+
+
+def layout_of(
+    mesh: Mesh, optimizer: optax.GradientTransformation, model: nn.Module, image_size: tuple[int, int]
+) -> State:
+    """Returns the shapes and shardings of a state, with no array behind them."""
+    shapes = jax.eval_shape(lambda: _start(optimizer, initial_parameters(model, 0, image_size)))
+    layout = parallel.shardings(mesh, shapes)
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, layout
+    )
+
+
+def _start(optimizer: optax.GradientTransformation, parameters: Parameters) -> State:
+    return State(jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters))
+
+
+def make_train_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    rate: optax.Schedule,
+    seed: int,
+    accumulate: int = 1,
+) -> Callable[[State, Batch], tuple[State, Metrics]]:
+    """Returns the jitted step (state, batch) -> (next state, metrics); the state that is passed in is consumed.
+
+    The step's randomness is a function of (seed, step) alone. With `accumulate` the batch is run in that many parts,
+    one after the other, and their gradients averaged: the same step in less memory.
+    """
+
+    def train_step(state: State, batch: Batch) -> tuple[State, Metrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step + 1)  # 0 drew the initial parameters
+        prepare_key, model_key = jax.random.split(key)
+        prepared = objective.prepare(batch, prepare_key)
+        gradients, metrics = gradients_of(state.parameters, prepared, model_key)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": jnp.float32(rate(state.step))}
+        return State(state.step + 1, parameters, optimizer_state), metrics
+
+    def gradients_of(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[Parameters, Metrics]:
+        one_part = jax.grad(objective.loss, has_aux=True)
+        if accumulate == 1:
+            return one_part(parameters, batch, key)
+        # Each device's rows are dealt out to the parts, so no row moves to another device.
+        deal = partial(einops.rearrange, pattern="(rows part) ... -> part rows ...", part=accumulate)
+        parts = {name: deal(array) for name, array in batch.items()}
+        keys = jax.random.split(key, accumulate)
+        shapes = jax.eval_shape(one_part, parameters, jax.tree.map(lambda array: array[0], parts), key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        def add(total, part_and_key):
+            return jax.tree.map(jnp.add, total, one_part(parameters, *part_and_key)), None
+
+        total, _ = jax.lax.scan(add, zeros, (parts, keys))
+        return jax.tree.map(lambda leaf: leaf / accumulate, total)
+
+    return jax.jit(train_step, donate_argnums=0)

@@ -1,0 +1,113 @@
+"""A run's folder: who is in it, what it was started with, and what it was started by."""
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vit_jax.errors import UserError
+from vit_jax.train.manifest import write_atomically
+
+# What may differ when a run goes on: how it is watched and kept, not what it computes.
+FREE = ("log", "checkpoint", "profile", "threads")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+
+
+@contextmanager
+def occupied(workdir: Path) -> Iterator[None]:
+    """Holds `workdir` for this process; raises UserError if another process holds it. Ends with the process."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = open(workdir / "lock", "a+")
+    except OSError as error:
+        raise UserError(f"workdir {workdir} cannot be written: {error.strerror}; choose another --workdir") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UserError(f"{workdir} is in use by {lock.read()}; wait for it or choose another --workdir") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+        yield
+
+
+def check(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Raises UserError if `workdir` holds a run of another config; fields under `FREE` may change between starts."""
+    if not (workdir / "config.json").exists():
+        return
+    before = config_of(workdir)
+    differences = sorted(_differences(_semantic(before), _semantic(plain(config))))
+    if differences:
+        raise UserError(
+            f"{workdir} holds a run of another config ({'; '.join(differences[:4])}); choose another --workdir"
+        )
+
+
+def config_of(workdir: Path) -> dict[str, Any]:
+    """Returns the config of the run in `workdir`; raises UserError if there is none."""
+    file = workdir / "config.json"
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{workdir} holds no run (no config.json)") from None
+    except ValueError:
+        raise UserError(f"{file} is damaged; choose another --workdir") from None
+
+
+def describe(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Writes `config.json` and `environment.json`."""
+    write_atomically(workdir / "config.json", json.dumps(plain(config), indent=1))
+    write_atomically(workdir / "environment.json", json.dumps(environment(), indent=1))
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config, or a section of it, as JSON has it: tuples become lists."""
+    return json.loads(json.dumps(config))
+
+
+def environment() -> dict[str, Any]:
+    """Returns what the run depends on besides its config: versions, devices, the git commit if there is one."""
+    return {
+        "vit_jax": importlib.metadata.version("vit-jax"),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": [str(device) for device in jax.devices()],
+        "device_kind": jax.devices()[0].device_kind,
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "command": sys.argv,
+    }
+
+
+def _git_commit() -> str | None:
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() + (" with changes" if changes.stdout else "") if commit.returncode == 0 else None
+
+
+def _semantic(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in FREE}
+
+
+def _differences(before: Any, now: Any, name: str = "config") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before.keys() | now.keys():
+            yield from _differences(before.get(key), now.get(key), f"{name}.{key}")
+    elif before != now:
+        yield f"{name} was {before}, is {now}"
