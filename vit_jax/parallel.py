@@ -44,6 +44,11 @@ def shardings(mesh: Mesh, tree: PyTree, rules: Rules = DATA_PARALLEL) -> PyTree:
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
+def place(mesh: Mesh, tree: PyTree, rules: Rules = DATA_PARALLEL) -> PyTree:
+    """Returns the arrays of `tree` on the mesh, as the rules have it."""
+    return jax.device_put(tree, shardings(mesh, tree, rules))
+
+
 def check_batch_size(mesh: Mesh, batch_size: int, pieces: int = 1) -> None:
     """Raises UserError unless `pieces` equal parts of a batch each split evenly over the mesh."""
     devices = mesh.shape["data"]

@@ -33,6 +33,8 @@ def main(arguments: list[str]) -> int:
     mesh = parallel.make_mesh()
     parallel.check_batch_size(mesh, given.batch_size)
     classifier = Classifier(trained.model, mesh, recipe.mean, recipe.std, recipe.loss)
-    result = classifier.evaluate(trained.parameters, pipeline.evaluation(source, transform, given.batch_size))
+    result = classifier.evaluate(
+        parallel.place(mesh, trained.parameters), pipeline.evaluation(source, transform, given.batch_size)
+    )
     print(json.dumps(result.as_dict()) if given.json else f"{trained.source}, {split}: {result}")
     return 0

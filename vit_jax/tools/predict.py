@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     classifier = Classifier(trained.model, mesh, recipe.mean, recipe.std, recipe.loss)
     batches = pipeline.evaluation(Files(files), transform, given.batch_size)
     names = recipe.class_names or tuple(map(str, range(classifier.classes)))
-    probabilities = classifier.probabilities(trained.parameters, batches)
+    probabilities = classifier.probabilities(parallel.place(mesh, trained.parameters), batches)
     FORMATS[given.format]([best(file, row, names, given.top) for file, row in zip(files, probabilities, strict=True)])
     return 0
 
