@@ -1,0 +1,89 @@
+"""Every config builds what it says."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from vit_jax import models
+from vit_jax.data import preprocess
+from vit_jax.models import counts
+from vit_jax.objectives.classify import Classification
+from vit_jax.tools import configuration
+from vit_jax.train import optimizers
+from vit_jax.train.config import Config
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def module(name: str):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    assert spec and spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+PRETRAIN = [",".join(key) for key in module("pretrain").TABLE_3]
+FINETUNE = [f"{model},{data}" for model in module("finetune").SIZES for data in module("finetune").TABLE_4]
+EVERY = (
+    ["scratch", "scratch:S/16", "miniature:pretrain", "miniature:finetune,100", "miniature:scratch,0"]
+    + [f"pretrain:{argument}" for argument in PRETRAIN]
+    + [f"finetune:{argument}" for argument in FINETUNE]
+)
+
+
+def config(name: str) -> Config:
+    file, _, argument = name.partition(":")
+    return Config(**configuration.load(f"{CONFIGS / file}.py" + (f":{argument}" if argument else "")).to_dict())
+
+
+def test_no_config_is_left_out():
+    assert {name.partition(":")[0] for name in EVERY} == {file.stem for file in CONFIGS.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_section_is_read_by_its_constructor(name: str):
+    here = config(name)
+    model = models.build(classes=10, **here.model)
+    height, width = here.image_size
+    assert height % model.size.patch[0] == width % model.size.patch[1] == 0
+    Classification(model, **here.value_range, **here.objective)
+    _, rate = optimizers.build(here.steps, **here.optimizer)
+    peak = here.optimizer["peak_learning_rate"]
+    warmup = here.optimizer["schedule"]["warmup_steps"]
+    assert float(rate(warmup)) == pytest.approx(peak, rel=1e-3)
+    assert float(rate(here.steps)) == pytest.approx(0, abs=1e-3 * peak)
+    for half in (here.train, here.evaluate):
+        preprocess.build(image_size=here.image_size, **half["preprocess"])
+
+
+# Paper, table 3: epochs x images / 4096, peak, weight decay, dropout.
+@pytest.mark.parametrize(
+    ("name", "steps", "peak", "decay", "dropout"),
+    [
+        ("b16,jft", 517_822, 8e-4, 0.1, 0.0),
+        ("h14,jft", 1_035_644, 3e-4, 0.1, 0.0),
+        ("l16,imagenet21k", 311_948, 1e-3, 0.03, 0.1),
+        ("b32,imagenet2012", 93_835, 3e-3, 0.3, 0.1),
+    ],
+)
+def test_table_3(name: str, steps: int, peak: float, decay: float, dropout: float):
+    here = config(f"pretrain:{name}")
+    assert (here.steps, here.batch_size, here.image_size) == (steps, 4096, (224, 224))
+    assert (here.optimizer["peak_learning_rate"], here.optimizer["weight_decay"]) == (peak, decay)
+    assert (here.model["dropout"], here.optimizer["schedule"]["warmup_steps"]) == (dropout, 10_000)
+
+
+def test_table_4():
+    here = config("finetune:b16,cifar10")
+    assert (here.steps, here.batch_size, here.image_size) == (10_000, 512, (384, 384))
+    assert here.optimizer["name"] == "sgd" and here.optimizer["momentum"] == 0.9
+    assert here.optimizer["clip_norm"] == 1.0 and here.optimizer["weight_decay"] == 0.0
+    assert here.weights["path"] == "ViT-B_16.npz"
+
+
+def test_pretraining_has_the_papers_hidden_layer():
+    here = config("pretrain:b16,imagenet21k")
+    count = counts.parameters(models.build(classes=21_843, **here.model), (224, 224))
+    assert count == 86_567_656 - 769_000 + (768 * 768 + 768) + (768 + 1) * 21_843

@@ -1,0 +1,85 @@
+"""Starting from what was learned before."""
+
+import io
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from vit_jax import models
+from vit_jax.errors import UserError
+from vit_jax.models import positions
+from vit_jax.train import loop, start
+from vit_jax.weights import google
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("upstream") / "run"
+    fractals = {"kind": "fractals", "classes": 3, "per_class": 20, "image_size": (8, 8)}
+    changes = {"source": fractals, "evaluate__batch_size": 20, "evaluate__every": 0, "checkpoint__every": 6}
+    assert loop.train(small.config(**changes), folder, io.StringIO()).exit_code == 0
+    return folder
+
+
+def begun(path: str, image_size=(8, 8), classes: int = 10, **options):
+    """What a run on `classes` classes at `image_size` begins with."""
+    trained = start.trained(path)
+    model = models.build(**{**trained.recipe.model, "classes": classes})
+    recipe = start.dataclasses.replace(
+        trained.recipe, image_size=image_size, model={**trained.recipe.model, "classes": classes}
+    )
+    return trained, *start.parameters(model, recipe, seed=1, path=path, **options)
+
+
+def test_fine_tuning_takes_all_but_the_head_and_interpolates_positions(upstream: Path):
+    trained, recipe, parameters = begun(str(upstream), image_size=(16, 12))
+    before, after = trained.parameters, parameters
+    jax.tree.map(np.testing.assert_array_equal, before["encoder"], after["encoder"])
+    np.testing.assert_array_equal(before["positions"]["prefix"], after["positions"]["prefix"])
+    assert before["positions"]["grid"].shape == (2, 2, 16)
+    expected = positions.resize(before["positions"]["grid"], (4, 3), "linear")
+    np.testing.assert_array_equal(after["positions"]["grid"], expected)
+    assert after["head"]["kernel"].shape == (16, 10)
+    assert not np.any(after["head"]["kernel"])  # paper, section 3.2: zeros
+    assert np.any(before["head"]["kernel"])
+    assert recipe.source.startswith("from ")
+
+
+def test_a_head_of_the_same_classes_stays_unless_a_new_one_is_asked_for(upstream: Path):
+    trained, _, parameters = begun(str(upstream), classes=3)
+    np.testing.assert_array_equal(parameters["head"]["kernel"], trained.parameters["head"]["kernel"])
+    _, _, parameters = begun(str(upstream), classes=3, new_head=True)
+    assert not np.any(parameters["head"]["kernel"])
+
+
+def test_a_run_goes_on_from_another_and_from_googles_format_alike(upstream: Path, tmp_path: Path):
+    """The same weights by both ways give the same run: only the kernel for positions belongs to the family."""
+    np.savez(tmp_path / "run.npz", **google.save(jax.tree.map(np.asarray, start.trained(str(upstream)).parameters)))
+    results = [
+        loop.train(small.config(weights__path=str(path), steps=3), tmp_path / name, io.StringIO()).result
+        for name, path in (("own", upstream), ("google", tmp_path / "run.npz"))
+    ]
+    assert results[0] == results[1]
+    scratch = loop.train(small.config(steps=3), tmp_path / "scratch", io.StringIO()).result
+    assert scratch != results[0]
+
+
+def test_a_run_resumed_needs_its_upstream_no_more(upstream: Path, tmp_path: Path):
+    copy = tmp_path / "copy"
+    import shutil
+
+    shutil.copytree(upstream, copy)
+    config = small.config(weights__path=str(copy), steps=2, checkpoint__every=1)
+    first = loop.train(config, tmp_path / "run", io.StringIO())
+    shutil.rmtree(copy)
+    assert loop.train(config, tmp_path / "run", io.StringIO()).result == first.result
+
+
+def test_another_value_range_is_refused(upstream: Path):
+    trained = start.trained(str(upstream))
+    recipe = start.dataclasses.replace(trained.recipe, mean=(0.48, 0.46, 0.41))
+    with pytest.raises(UserError, match=r"trained with value_range.mean \(0.5, 0.5, 0.5\)"):
+        start.parameters(trained.model, recipe, 0, str(upstream))
