@@ -2,7 +2,7 @@
 
     python benchmarks/interrupted.py [--steps 2000] [--kills 3] [--seed 0]
 
-Trains digits once without a break, and once more with SIGTERM at random steps, each time going on with the same command.
+Trains digits without a break, and again with SIGTERM at random steps, each time going on with the same command.
 Prints for each kill the exit code and the seconds it took to save and end, then the sha256 of both final states.
 """
 
@@ -20,7 +20,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vit_jax.tools import configuration
 from vit_jax.train import checkpoints, experiment, steps
 from vit_jax.train.config import Config
 
@@ -28,6 +27,7 @@ CONFIG = str(Path(__file__).parents[1] / "configs" / "miniature.py") + ":scratch
 
 
 def start(workdir: Path, last_step: int) -> subprocess.Popen[bytes]:
+    """Starts the run in a process of its own."""
     command = [sys.executable, "-m", "vit_jax", "train", f"--config={CONFIG}", f"--workdir={workdir}"]
     command += [f"--config.steps={last_step}", "--config.log.every=1"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -55,6 +55,7 @@ def sha256(workdir: Path) -> str:
 
 
 def main() -> int:
+    """Prints the comparison; returns 0 if both runs end alike."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=3)

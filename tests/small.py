@@ -1,7 +1,10 @@
 """A small experiment on built-in digits that trains in seconds."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from vit_jax.train import loop
 from vit_jax.train.config import Config
 
 FIELDS: dict[str, Any] = {
@@ -46,3 +49,11 @@ def config(**changes: Any) -> Config:
         else:
             fields[section] = value
     return Config(**fields)
+
+
+def train(folder: Path, **changes: Any) -> tuple[loop.Outcome, str]:
+    """Runs it in `folder`; returns how it ended and what it said."""
+    with tempfile.TemporaryFile("w+") as stream:
+        outcome = loop.train(config(**changes), folder, stream)
+        stream.seek(0)
+        return outcome, stream.read()

@@ -49,6 +49,18 @@ def test_no_image_is_flat_or_empty():
     assert not (images(source)[1:] == images(source)[:-1]).all(axis=(1, 2, 3)).any()
 
 
+def test_paint_changes_the_colours_alone():
+    coloured, grey = Fractals(10, 4, (24, 24)), Fractals(10, 4, (24, 24), paint="glow")
+    shades = images(grey)
+    assert (shades == shades[..., :1]).all()
+    ground = shades.min(axis=(1, 2, 3))
+    assert ground.max() <= 40 and shades.max(axis=(1, 2, 3)).min() >= 160
+    drawn = (shades > ground[:, None, None, None]).any(axis=-1)
+    background = images(coloured)[~drawn]  # a single colour an image, wherever nothing was drawn
+    which = np.nonzero(~drawn)[0]
+    assert all(np.ptp(background[which == number], axis=0).max() == 0 for number in range(40))
+
+
 def test_a_quick_run_does_not_wait_for_its_fractals():
     """200 classes of 40 must take seconds: 20 classes here, in a tenth of the time and a wide margin."""
     source = Fractals(20, 40, (24, 24))
@@ -64,6 +76,7 @@ def test_a_quick_run_does_not_wait_for_its_fractals():
         ({"classes": 0}, "cannot draw 0 classes"),
         ({"image_size": (8,)}, "height, width"),
         ({"split": "test"}, 'no split "test"'),
+        ({"paint": "glwo"}, 'unknown paint "glwo". Did you mean "glow"'),
     ],
 )
 def test_fractals_that_cannot_be_drawn(options, message):

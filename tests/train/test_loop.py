@@ -1,7 +1,6 @@
 """The loop as its users meet it: interrupted, resumed, refused, gone wrong."""
 
 import hashlib
-import io
 import json
 import os
 import signal
@@ -11,15 +10,11 @@ import jax
 import numpy as np
 import pytest
 import small
+from small import train
 
 from vit_jax.errors import UserError
-from vit_jax.train import checkpoints, loop, steps
+from vit_jax.train import checkpoints, steps
 from vit_jax.train.progress import Log
-
-
-def train(folder: Path, **changes) -> tuple[loop.Outcome, str]:
-    stream = io.StringIO()
-    return loop.train(small.config(**changes), folder, stream), stream.getvalue()
 
 
 def digest(folder: Path) -> str:

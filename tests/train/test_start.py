@@ -1,6 +1,7 @@
 """Starting from what was learned before."""
 
-import io
+import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import small
 from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.models import positions
-from vit_jax.train import loop, start
+from vit_jax.train import start
 from vit_jax.weights import google
 
 
@@ -20,7 +21,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("upstream") / "run"
     fractals = {"kind": "fractals", "classes": 3, "per_class": 20, "image_size": (8, 8)}
     changes = {"source": fractals, "evaluate__batch_size": 20, "evaluate__every": 0, "checkpoint__every": 6}
-    assert loop.train(small.config(**changes), folder, io.StringIO()).exit_code == 0
+    assert small.train(folder, **changes)[0].exit_code == 0
     return folder
 
 
@@ -28,7 +29,7 @@ def begun(path: str, image_size=(8, 8), classes: int = 10, **options):
     """What a run on `classes` classes at `image_size` begins with."""
     trained = start.trained(path)
     model = models.build(**{**trained.recipe.model, "classes": classes})
-    recipe = start.dataclasses.replace(
+    recipe = dataclasses.replace(
         trained.recipe, image_size=image_size, model={**trained.recipe.model, "classes": classes}
     )
     return trained, *start.parameters(model, recipe, seed=1, path=path, **options)
@@ -59,27 +60,25 @@ def test_a_run_goes_on_from_another_and_from_googles_format_alike(upstream: Path
     """The same weights by both ways give the same run: only the kernel for positions belongs to the family."""
     np.savez(tmp_path / "run.npz", **google.save(jax.tree.map(np.asarray, start.trained(str(upstream)).parameters)))
     results = [
-        loop.train(small.config(weights__path=str(path), steps=3), tmp_path / name, io.StringIO()).result
+        small.train(tmp_path / name, weights__path=str(path), steps=3)[0].result
         for name, path in (("own", upstream), ("google", tmp_path / "run.npz"))
     ]
     assert results[0] == results[1]
-    scratch = loop.train(small.config(steps=3), tmp_path / "scratch", io.StringIO()).result
+    scratch = small.train(tmp_path / "scratch", steps=3)[0].result
     assert scratch != results[0]
 
 
 def test_a_run_resumed_needs_its_upstream_no_more(upstream: Path, tmp_path: Path):
     copy = tmp_path / "copy"
-    import shutil
-
     shutil.copytree(upstream, copy)
-    config = small.config(weights__path=str(copy), steps=2, checkpoint__every=1)
-    first = loop.train(config, tmp_path / "run", io.StringIO())
+    changes = {"weights__path": str(copy), "steps": 2, "checkpoint__every": 1}
+    first, _ = small.train(tmp_path / "run", **changes)
     shutil.rmtree(copy)
-    assert loop.train(config, tmp_path / "run", io.StringIO()).result == first.result
+    assert small.train(tmp_path / "run", **changes)[0].result == first.result
 
 
 def test_another_value_range_is_refused(upstream: Path):
     trained = start.trained(str(upstream))
-    recipe = start.dataclasses.replace(trained.recipe, mean=(0.48, 0.46, 0.41))
+    recipe = dataclasses.replace(trained.recipe, mean=(0.48, 0.46, 0.41))
     with pytest.raises(UserError, match=r"trained with value_range.mean \(0.5, 0.5, 0.5\)"):
         start.parameters(trained.model, recipe, 0, str(upstream))

@@ -3,13 +3,13 @@
 After FractalDB (Kataoka et al., arXiv 2101.08515).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from vit_jax.data import attractors
 from vit_jax.data.examples import Example, Source
-from vit_jax.errors import UserError, did_you_mean
+from vit_jax.errors import UserError, did_you_mean, pick
 
 SPLITS = {"train": 1, "val": 2}
 
@@ -17,11 +17,19 @@ SPLITS = {"train": 1, "val": 2}
 class Fractals:
     """`classes` x `per_class` images (height, width, 3) of `image_size`, sorted by class; `split` varies the instances.
 
-    An image depends on the arguments and its index alone. A class is drawn when first asked for and then kept, so
-    that all of it may lie in memory: examples x height x width x 3 bytes.
+    `paint` is a word of PAINTS. An image depends on the arguments and its index alone. A class is drawn when first
+    asked for and then kept, so that all of it may lie in memory: examples x height x width x 3 bytes.
     """
 
-    def __init__(self, classes: int, per_class: int, image_size: Sequence[int], seed: int = 0, split: str = "train"):
+    def __init__(
+        self,
+        classes: int,
+        per_class: int,
+        image_size: Sequence[int],
+        seed: int = 0,
+        split: str = "train",
+        paint: str = "colours",
+    ):
         if len(image_size) != 2 or min(classes, per_class, *image_size) < 1:
             raise UserError(
                 f"cannot draw {classes} classes of {per_class} fractals at {tuple(image_size)}; "
@@ -34,6 +42,7 @@ class Fractals:
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.seed = seed
         self.split = split
+        self.paint = pick(PAINTS, paint, "paint")
         self.class_names = tuple(f"fractal {label:04d}" for label in range(classes))
         self._drawn: dict[int, np.ndarray] = {}
 
@@ -54,12 +63,14 @@ class Fractals:
         maps = attractors.choose_maps(np.random.default_rng((self.seed, label)))
         rng = np.random.default_rng((self.seed, label, SPLITS[self.split]))
         density = attractors.draw(attractors.vary(maps, self.per_class, rng), self.image_size, rng)
-        return colour(density, rng)
+        return self.paint(density, rng)
 
 
-def fractals(split: str, classes: int, per_class: int, image_size: Sequence[int], seed: int = 0) -> Source:
+def fractals(
+    split: str, classes: int, per_class: int, image_size: Sequence[int], seed: int = 0, paint: str = "colours"
+) -> Source:
     """`Fractals` as a kind of source; "train" and "val" show the same classes in different instances."""
-    return Fractals(classes, per_class, image_size, seed, split)
+    return Fractals(classes, per_class, image_size, seed, split, paint)
 
 
 def colour(density: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -72,3 +83,13 @@ def colour(density: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     ink = thin + (thick - thin) * density
     cover = np.minimum(1, 3 * density)
     return (ground + (ink - ground) * cover).round().astype(np.uint8)
+
+
+def glow(density: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paints densities in grey, light on dark: only shape differs, and a small network learns soonest."""
+    dark, light = rng.uniform(((0,), (160,)), ((40,), (255,)), (2, len(density)))[..., None, None]
+    grey = dark + (light - dark) * np.minimum(1, 1.6 * density)
+    return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=-1)
+
+
+PAINTS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {"colours": colour, "glow": glow}

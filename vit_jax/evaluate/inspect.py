@@ -1,7 +1,7 @@
 """What a model looks at and what it has learned: pure functions of its arrays (paper, section 4.5 and appendix D.8)."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import einops
 import flax.linen as nn
@@ -20,7 +20,7 @@ Pictures: TypeAlias = Float[jax.Array, "count height width channels"]
 
 def attention_weights(model: nn.Module, parameters: Parameters, images: Images) -> list[AttentionWeights]:
     """Returns the attention weights (batch, heads, tokens, tokens) of every block, the first block's first."""
-    _, kept = model.apply({"params": parameters}, images, False, mutable=["intermediates"])
+    kept: Any = model.apply({"params": parameters}, images, False, mutable=["intermediates"])[1]
     encoder = kept["intermediates"]["encoder"]
     return [encoder[block]["attention"]["weights"] for block in sorted(encoder) if "attention" in encoder[block]]
 

@@ -1,7 +1,7 @@
 """Classification: one label an image."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -45,8 +45,8 @@ class Classification:
     """
 
     model: nn.Module
-    mean: Sequence[float]
-    std: Sequence[float]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     name: str = "softmax"
     label_smoothing: float = 0.0
     mixup: float = 0.0

@@ -30,9 +30,11 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(config.to_dict(), indent=1))
         return 0
 
+    from vit_jax.tools.compilation import keep_compiled
     from vit_jax.train import loop
     from vit_jax.train.config import Config
 
+    keep_compiled()
     settings = construct(Config, "the config", **config.to_dict())
     workdir = Path(given.workdir or Path("runs") / Path(given.config.partition(":")[0]).stem)
     outcome = loop.train(settings, workdir)

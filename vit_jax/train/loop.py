@@ -3,8 +3,8 @@
 import dataclasses
 import sys
 from contextlib import closing
-from io import TextIOBase
 from pathlib import Path
+from typing import IO
 
 from vit_jax import parallel
 from vit_jax.errors import construct
@@ -28,7 +28,7 @@ class Outcome:
     exit_code: int
 
 
-def train(config: Config, folder: Path, stream: TextIOBase = sys.stderr) -> Outcome:
+def train(config: Config, folder: Path, stream: IO[str] = sys.stderr) -> Outcome:
     """Trains the model of `config`, from wherever the run in `folder` left off, and evaluates it.
 
     SIGTERM and Ctrl-C save and return; the same call then goes on, and ends bit for bit as if uninterrupted.

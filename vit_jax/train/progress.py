@@ -4,9 +4,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from io import TextIOBase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import jax
 import numpy as np
@@ -47,7 +46,7 @@ class Log:
         batch_size: int,
         every: int = 50,
         tensorboard: bool = True,
-        stream: TextIOBase = sys.stderr,
+        stream: IO[str] = sys.stderr,
     ):
         if every < 1:
             raise UserError(f"log.every is at least 1; got {every}")
@@ -162,7 +161,7 @@ class Profiler:
 
 
 class _Bar:
-    def __init__(self, first_step: int, steps: int, stream: TextIOBase):
+    def __init__(self, first_step: int, steps: int, stream: IO[str]):
         columns = [
             rich.progress.MofNCompleteColumn(),
             rich.progress.BarColumn(),
@@ -177,7 +176,7 @@ class _Bar:
         self.progress.update(self._task, completed=step, description=description)
 
 
-def _open_after(file: Path, step: int) -> TextIOBase:
+def _open_after(file: Path, step: int) -> IO[str]:
     """Opens a metrics file to go on after `step`; later lines, of steps that will be run again, are dropped."""
     if file.exists():
         lines = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
