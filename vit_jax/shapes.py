@@ -4,22 +4,26 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 PyTree: TypeAlias = Any  # nested dicts of arrays
 Parameters: TypeAlias = dict[str, Any]
 
-# On the host: one image as it was decoded, and batches as they go to the devices.
+# On the host: one image.
 Image: TypeAlias = UInt8[np.ndarray, "height width 3"]
 
 # On the devices.
+Pixels: TypeAlias = UInt8[jax.Array, "batch height width 3"]
 Images: TypeAlias = Float[jax.Array, "batch height width channels"]
 Patches: TypeAlias = Float[jax.Array, "batch rows columns width"]
 Tokens: TypeAlias = Float[jax.Array, "batch tokens width"]
+Prefix: TypeAlias = Float[jax.Array, "batch prefix width"]  # tokens that stand before the patches'
 Features: TypeAlias = Float[jax.Array, "batch width"]
 Logits: TypeAlias = Float[jax.Array, "*batch classes"]
-Labels: TypeAlias = Int[jax.Array, " batch"]
+Targets: TypeAlias = Float[jax.Array, "batch classes"]  # a share for each class
+Losses: TypeAlias = Float[jax.Array, " batch"]
 PositionGrid: TypeAlias = Float[jax.Array, "rows columns width"]
+ResizedGrid: TypeAlias = Float[jax.Array, "new_rows new_columns width"]
 
 # Inside attention: from some tokens, the queries, to others or the same, the keys.
 QueryTokens: TypeAlias = Float[jax.Array, "batch queries width"]

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
 
-from vit_jax.shapes import Images
+from vit_jax.shapes import Images, Pixels, Targets
 
 
-def normalize(images: UInt8[jax.Array, "batch height width 3"], mean: Sequence[float], std: Sequence[float]) -> Images:
+def normalize(images: Pixels, mean: Sequence[float], std: Sequence[float]) -> Images:
     """Returns (images / 255 - mean) / std in float32, by channel.
 
     Mean and std 0.5 give [-1, 1], the value range of Google's weights.
@@ -19,9 +18,7 @@ def normalize(images: UInt8[jax.Array, "batch height width 3"], mean: Sequence[f
     return (images.astype(jnp.float32) / 255.0 - mean_and_std[0]) / mean_and_std[1]
 
 
-def mixup(
-    images: Images, targets: Float[jax.Array, "batch classes"], strength: float, key: jax.Array
-) -> tuple[Images, Float[jax.Array, "batch classes"]]:
+def mixup(images: Images, targets: Targets, strength: float, key: jax.Array) -> tuple[Images, Targets]:
     """Blends each image and its target with the one before it in the batch (arXiv 1710.09412).
 
     One share for the whole batch, max(a, 1 - a) with a from Beta(strength, strength), as in AugReg (2106.10270).

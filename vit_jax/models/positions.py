@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
 
 import einops
 import flax.linen as nn
@@ -10,13 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax.errors import ScopeParamShapeError
 from jax.typing import DTypeLike
-from jaxtyping import Float
 
 from vit_jax.errors import UserError, pick
-from vit_jax.shapes import Patches, PositionGrid, Tokens
-
-Prefix: TypeAlias = Float[jax.Array, "batch prefix width"]
-ResizedGrid: TypeAlias = Float[jax.Array, "new_rows new_columns width"]
+from vit_jax.shapes import Patches, PositionGrid, Prefix, ResizedGrid, Tokens
 
 
 class Learned(nn.Module):

@@ -8,23 +8,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Float
 
 from vit_jax import models
 from vit_jax.data import augment
 from vit_jax.errors import UserError, pick
-from vit_jax.shapes import Logits, Parameters
+from vit_jax.shapes import Logits, Losses, Parameters, Targets
 
-Targets = Float[jax.Array, "batch classes"]
-LossByExample = Callable[[Logits, Targets], Float[jax.Array, " batch"]]
+LossByExample = Callable[[Logits, Targets], Losses]
 
 
-def softmax_cross_entropy(logits: Logits, targets: Targets) -> Float[jax.Array, " batch"]:
+def softmax_cross_entropy(logits: Logits, targets: Targets) -> Losses:
     """One class an image: the cross-entropy of the softmax."""
     return optax.softmax_cross_entropy(logits, targets)
 
 
-def sigmoid_cross_entropy(logits: Logits, targets: Targets) -> Float[jax.Array, " batch"]:
+def sigmoid_cross_entropy(logits: Logits, targets: Targets) -> Losses:
     """Each class a yes or no of its own: binary cross-entropies, summed over the classes (arXiv 2006.07159)."""
     return optax.sigmoid_binary_cross_entropy(logits, targets).sum(axis=-1)
 
