@@ -16,7 +16,7 @@ Expected: benchmarks/RESULTS.md has a run of about 15 minutes on two CPU cores o
 
 from ml_collections import ConfigDict
 
-SMALL = {"width": 64, "depth": 6, "mlp_hidden": 128, "heads": 4, "patch": (4, 4)}
+SMALL = {"width": 64, "depth": 4, "mlp_hidden": 128, "heads": 2, "patch": (4, 4)}
 
 
 def get_config(size: str = "") -> ConfigDict:
