@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from vit_jax.errors import pick
 
 # What is done, and at which resolution: (image size, batch size, steps, peak learning rate, warm-up).
-# The learning rates of both arms were chosen on the digits' `val` split (accuracy over 2 seeds; 100 and 400 labels):
+# The learning rates of both arms were chosen on the digits' `val` split: accuracy with 100 and 400 labels, mean of 2
+# seeds, after 1,500 steps of pre-training on 60 fractals a class:
 #             1e-3           3e-3           6e-3
 # finetune    0.820, 0.855   0.875, 0.942   0.917, 0.930
 # scratch     0.742, 0.720   0.810, 0.823   0.823, 0.768

@@ -90,7 +90,7 @@ def legend(series: Sequence[Line | Intervals]) -> str:
 def ticks(largest: float, about: int) -> list[float]:
     """Returns round numbers from 0 to `largest` or just above it, some `about` of them.
 
-    >>> ticks(1500, 5), ticks(2.1, 4)
+    >>> ticks(1500.0, 5), ticks(2.1, 4)
     ([0.0, 500.0, 1000.0, 1500.0], [0.0, 1.0, 2.0, 3.0])
     """
     rough = max(largest, 1e-9) / about

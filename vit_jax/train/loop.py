@@ -80,26 +80,29 @@ def go_on(
     step = int(state.step)
     try:
         with run.batches.since(step) as batches:
-            while step < config.steps and not interrupt.signal:
+            while step < config.steps:
                 profiler.before(step)
                 batch = log.timed(next, batches)
                 state, metrics = run.train_step(state, parallel.place_batch(run.mesh, batch))
                 step += 1
                 log.training(step, metrics)
                 keeper.poll()
-                examine = run.exam.due(step, config.steps) and not interrupt.signal
-                if examine or keeper.due(step) or interrupt.signal:
+                stopping = interrupt.signal  # asked once: a signal from here on is for the next step
+                examine = run.exam.due(step, config.steps) and not stopping
+                if examine or keeper.due(step) or stopping:
                     log.settle()  # no checkpoint holds what is not a number
                     result = run.exam.hold(run.classifier, state.parameters) if examine else None
                     if result:
                         log.evaluation(step, result)
                     keeper.save(state, result.top1 if result else None)
+                if stopping:
+                    keeper.wait()
+                    log.say(f"{stopping.name} at step {step:,}: saved; the same command goes on from there")
+                    return Outcome(step, None, interrupt.exit_code)
     except NotFiniteError as error:
         keeper.wait()
         kept = checkpoints.newest(keeper.folder)
         log.say(f"error: {error} " + (f"The last good checkpoint is {kept.path}." if kept else "None was saved yet."))
         return Outcome(step, None, exit_code=1)
     keeper.wait()
-    if interrupt.signal:
-        log.say(f"{interrupt.signal.name} at step {step:,}: saved; the same command goes on from there")
-    return Outcome(step, result, interrupt.exit_code)
+    return Outcome(step, result, exit_code=0)

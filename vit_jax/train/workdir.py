@@ -18,8 +18,8 @@ import jax
 from vit_jax.errors import UserError
 from vit_jax.train.manifest import write_atomically
 
-# What may differ when a run goes on: how it is watched and kept, not what it computes.
-FREE = ("log", "checkpoint", "profile", "threads")
+# What may differ when a run goes on: how it is watched and kept and on how many devices, not what it computes.
+FREE = ("log", "checkpoint", "profile", "threads", "mesh")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
 
