@@ -1,9 +1,9 @@
 """The paper in miniature: pre-train on formula-driven images, fine-tune on few real ones at a higher resolution.
 
     ./run.sh                                                            (all of it, and a report)
-    ./run.sh train --config=configs/miniature.py:pretrain               (a part of it)
-    ./run.sh train --config=configs/miniature.py:finetune,100 --config.weights.path=runs/miniature/pretrain
-    ./run.sh train --config=configs/miniature.py:scratch,100
+    ./run.sh train --config=configs/miniature.py:pretrain --workdir=runs/miniature/pretrain      (a part of it)
+    ./run.sh train --config=configs/miniature.py:finetune,100 --workdir=runs/miniature/finetune-100
+    ./run.sh train --config=configs/miniature.py:scratch,100 --workdir=runs/miniature/scratch-100
 
 The argument is pretrain, or START,LABELS: START finetune or scratch, LABELS how many digits have a label, 0 for all.
 Expected (`test`, seed 0, on two CPU cores): fine-tuned 88.2, 94.6 and 95.2% with 100, 400 and all labels; from scratch

@@ -1,12 +1,10 @@
 """Pre-trains the paper's models as its Table 3 says (arXiv 2010.11929, section 4.1 and appendix B.1).
 
-    ./run.sh train --config=configs/pretrain.py:b16,imagenet2012 --workdir=gs-or-local-folder
+    ./run.sh train --config=configs/pretrain.py:b16,imagenet2012 --workdir=runs/b16
 
 The argument is MODEL,DATA with MODEL one of b16 b32 l16 l32 h14 and DATA one of imagenet2012, imagenet21k, jft.
 ImageNet is read as TFDS prepared it (ArrayRecord). ImageNet-21k has no public TFDS data set and JFT-300M is not public
-at all: their recipes stand here, any source takes their place, for instance a folder with a subfolder for each class:
-
-    --config.source.kind=folder --config.source.path=FOLDER
+at all: their recipes read a folder with a subfolder for each class, given by --config.source.path=FOLDER.
 
 Expected (paper, table 5, after fine-tuning at 384 pixels): ImageNet top-1 of B/16 77.91 from ImageNet, 83.97 from
 ImageNet-21k, 84.15 from JFT-300M.
@@ -55,7 +53,8 @@ def get_config(argument: str = "b16,imagenet2012") -> ConfigDict:
     config.accumulate = 1
     config.image_size = (224, 224)
     config.value_range = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}  # [-1, 1]: the published code
-    config.source = {"kind": "tfds", "name": data, "data_dir": ""}
+    prepared = {"kind": "tfds", "name": data, "data_dir": ""}
+    config.source = prepared if data == "imagenet2012" else {"kind": "folder", "path": ""}
     config.train = {
         "split": "train[:99%]",
         # the published code: Inception crop and flip

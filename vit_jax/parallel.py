@@ -1,6 +1,5 @@
 """The mesh of devices, and where each array lies on it."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -19,6 +18,8 @@ DATA_PARALLEL: Rules = ((".*", P()),)
 
 def make_mesh(data: int = -1) -> Mesh:
     """Returns a mesh of `data` devices along its one axis "data"; -1 takes all there are."""
+    if jax.process_count() > 1:
+        raise UserError("several hosts were found; so far a run takes one host with all of its devices")
     devices = jax.devices()
     count = len(devices) if data == -1 else data
     if not 1 <= count <= len(devices):
@@ -53,10 +54,16 @@ def check_batch_size(mesh: Mesh, batch_size: int, pieces: int = 1) -> None:
     """Raises UserError unless `pieces` equal parts of a batch each split evenly over the mesh."""
     devices = mesh.shape["data"]
     if batch_size % (devices * pieces):
-        nearest = math.ceil(batch_size / (devices * pieces)) * devices * pieces
+        nearest = -(-batch_size // (devices * pieces)) * devices * pieces
         raise UserError(
             f"batch_size {batch_size} does not divide into {pieces} part(s) over {devices} devices; try {nearest}"
         )
+
+
+def whole_batch_size(mesh: Mesh, batch_size: int) -> int:
+    """Returns the least batch size from `batch_size` on that splits evenly over the mesh."""
+    devices = mesh.shape["data"]
+    return -(-batch_size // devices) * devices
 
 
 def place_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -220,7 +220,11 @@ def test_tfds_gives_encoded_images_without_tensorflow(prepared):
         ("train", {"image": "imge"}, 'has no "imge". Did you mean "image"'),
         ("train", {"label": "number"}, "name the key of a single class label"),
         ("train", {"name": "tiny_images_of_mine"}, "knows no dataset"),
-        ("train", {"name": "cifar10"}, "prepare it with: tfds build cifar10 --file_format=array_record"),
+        (
+            "train",
+            {"name": "cifar10"},
+            "prepare it where TensorFlow is installed: tfds build cifar10 --file_format=array_record",
+        ),
     ],
 )
 def test_tfds_that_cannot_be_read(prepared, split, options, message):
@@ -233,7 +237,7 @@ def test_tfds_prepared_as_tfrecord_says_what_to_do(prepared, tmp_path):
     shutil.copytree(prepared / "tiny", tmp_path / "tiny")
     info = tmp_path / "tiny" / "1.0.0" / "dataset_info.json"
     info.write_text(json.dumps(json.loads(info.read_text()) | {"fileFormat": "tfrecord"}))
-    with pytest.raises(UserError, match=r"is tfrecord, which has no random access; prepare it with"):
+    with pytest.raises(UserError, match=r"is tfrecord, which has no random access; prepare it where"):
         sources.build("tfds", "train", name="tiny", data_dir=str(tmp_path))
 
 

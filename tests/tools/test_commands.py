@@ -83,9 +83,19 @@ def test_predict_names_every_image_in_each_format(run: Path, capsys: pytest.Capt
     assert "white" in output(capsys, *arguments)
 
 
+def test_a_name_in_brackets_is_printed_as_it_is(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "x [").mkdir()
+    PIL.Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "x [" / "b] [copy].png")
+    (tmp_path / "._hidden.png").write_bytes(b"no image")
+    monkeypatch.chdir(tmp_path)
+    assert "x [/b] [copy].png" in output(capsys, "predict", f"--workdir={run}", ".")
+
+
 def test_a_probability_does_not_depend_on_the_batch(run: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["predict", f"--workdir={run}", str(run.parent / "data" / "grey"), "--format=json"]
-    one, other = (json.loads(output(capsys, *arguments, f"--batch-size={size}")) for size in (8, 24))
+    one, other = (json.loads(output(capsys, *arguments, f"--batch-size={size}")) for size in (8, 9))
     assert [row["classes"][0]["probability"] for row in one] == pytest.approx(
         [row["classes"][0]["probability"] for row in other], rel=1e-5
     )
@@ -135,6 +145,9 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--config.steps.x=3", "config.steps is not a section"),
         ("--config.model=3", "config.model is a section; set one of its fields: activation"),
         ("--config.steps=many", "config.steps wants a whole number, like 6; got 'many'"),
+        ("--config.steps=1e400", "wants a whole number"),
+        ("--config.optimizer.peak_learning_rate=1e999", "wants a number"),
+        ("--workdir=gs://bucket/run", "is an address; give a folder"),
         ("--config.steps=2.5", "wants a whole number"),
         ("--config.steps=true", "wants a whole number"),
         ("--config.image_size=8", "wants 2 values in parentheses, like (8, 8); got '8'"),
@@ -238,7 +251,8 @@ def test_what_cannot_be_predicted(run: Path, tmp_path: Path, capsys: pytest.Capt
         (("predict", f"--workdir={run}", str(tmp_path / "nowhere")), "does not exist"),
         (("predict", f"--workdir={run}", there, "--top=0"), "--top is at least 1"),
         (("predict", f"--workdir={run}", there, "--format=xml"), "--format"),
-        (("predict", f"--workdir={run}", there, "--batch-size=9"), "batch_size 9 does not divide"),
+        (("evaluate", "--workdir=none.npz"), "none.npz"),
+        (("evaluate", f"--workdir={run.parent / 'data'}"), "no good checkpoint in"),
         (("predict", f"--workdir={run}"), "IMAGE"),
         (("predict", there), "--workdir"),
         (("predict", f"--workdir={tmp_path}", there), "no good checkpoint in"),
@@ -264,10 +278,18 @@ def test_the_config_is_printed_as_it_would_run(capsys: pytest.CaptureFixture[str
     assert config["image_size"] == [384, 384]
 
 
-def test_in_a_process_of_its_own_an_error_is_one_line_too():
-    ended = subprocess.run(
-        [sys.executable, "-m", "vit_jax", "train", "--config=configs/scratch.py", "--config.stpes=3"],
-        cwd=REPOSITORY, capture_output=True, text=True,
-    )  # fmt: skip
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == 'error: no config field "config.stpes". Did you mean "steps"?\n'
+@pytest.mark.parametrize(
+    ("changes", "word", "message"),
+    [
+        ({}, "--config.stpes=3", 'no config field "config.stpes". Did you mean "steps"?'),
+        ({"steps": "6"}, "--workdir=x", "config.steps is an int; got '6'"),
+        ({"train": 3}, "--workdir=x", "config.train is a section; got 3"),
+    ],
+)
+def test_in_a_process_of_its_own_an_error_is_one_line_too(tmp_path: Path, changes, word: str, message: str):
+    fields = small.FIELDS | changes
+    file = tmp_path / "small_config.py"
+    file.write_text(f"from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({fields!r})\n")
+    command = [sys.executable, "-m", "vit_jax", "train", f"--config={file}", word]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"error: {message}\n")

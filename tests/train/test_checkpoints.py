@@ -131,16 +131,31 @@ def test_a_damaged_one_is_set_aside_not_deleted(two: Path, tmp_path: Path):
     copy = tmp_path / "checkpoints"
     shutil.copytree(two, copy)
     (copy / "00000002" / "recipe.json").write_text("{}")
-    Keeper(copy, RECIPE, every=1).close()
-    assert sorted(path.name for path in copy.iterdir()) == ["00000001", "00000002.damaged"]
-    Keeper(copy, RECIPE, every=1).close()
-    assert sorted(path.name for path in copy.iterdir()) == ["00000001", "00000002.damaged"]
+    (copy / "backup").mkdir()  # somebody's own
+    for names in (["00000001", "00000002.damaged"], ["00000001", "00000002.damaged", "00000002.damaged1"]):
+        keeper = Keeper(copy, RECIPE, every=1)
+        assert sorted(path.name for path in copy.iterdir()) == [*names, "backup"]
+        keeper.save(state(2))
+        keeper.close()
+        (copy / "00000002" / "recipe.json").write_text("{}")
+
+
+def test_a_run_does_not_start_anew_over_nothing_but_damage(two: Path, tmp_path: Path):
+    copy = tmp_path / "checkpoints"
+    shutil.copytree(two, copy)
+    for name in ("00000001", "00000002"):
+        (copy / name / "recipe.json").write_text("{}")
+    with pytest.raises(UserError, match="every checkpoint in .* is damaged; move the folder away"):
+        Keeper(copy, RECIPE, every=1)
+    assert sorted(path.name for path in copy.iterdir()) == ["00000001", "00000002"]
 
 
 def test_the_last_and_the_best_are_kept(tmp_path: Path):
     keeper = Keeper(tmp_path, RECIPE, every=2, keep_last=2, keep_best=1)
     for step, score in ((1, 0.5), (2, 0.9), (3, 0.7), (4, None), (5, 0.8)):
-        keeper.save(state(step), score)
+        keeper.save(state(step))
+        if score is not None:
+            keeper.score(step, score)
     keeper.close()
     assert [path.name for path in checkpoints.step_folders(tmp_path)] == ["00000002", "00000004", "00000005"]
     assert checkpoints.find(tmp_path).step == 2
@@ -162,6 +177,18 @@ def test_a_save_that_fails_is_told_and_the_old_one_stays(tmp_path: Path, monkeyp
         keeper.wait()
     keeper.close()
     assert checkpoints.newest(tmp_path).step == 1
+
+
+def test_a_score_is_noted_without_touching_the_arrays(tmp_path: Path):
+    keeper = Keeper(tmp_path, RECIPE, every=1)
+    keeper.save(state(1))
+    keeper.wait()
+    before = manifest.verified(tmp_path / "00000001")
+    keeper.score(1, 0.25)
+    keeper.close()
+    after = manifest.verified(tmp_path / "00000001")
+    assert (before.score, after.score) == (None, 0.25)
+    assert before.hashes == after.hashes
 
 
 def test_nothing_good_is_an_error(tmp_path: Path):

@@ -12,6 +12,7 @@ import pytest
 import small
 from small import train
 
+from vit_jax.data import preprocess, sources
 from vit_jax.errors import UserError
 from vit_jax.train import checkpoints, steps
 from vit_jax.train.progress import Log
@@ -68,6 +69,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
     outcome, _ = train(tmp_path)
     assert outcome.exit_code == 0
     assert digest(tmp_path) == digest(uninterrupted)
+    assert checkpoints.find(tmp_path).step == checkpoints.find(uninterrupted).step  # the best is the same one
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in lines if "evaluation/top1" in line] == [4, 6]
@@ -101,26 +103,51 @@ def test_a_finished_run_says_its_result_again(tmp_path: Path):
     assert again.result == first.result
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_last_good_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    outcome, said = train(tmp_path, optimizer__peak_learning_rate=1e30, optimizer__name="sgd")
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_last_good_checkpoint(tmp_path: Path):
+    """The rate rises to 1e25 over the warm-up: the first steps are good, then nothing is."""
+    schedule = {"name": "constant", "warmup_steps": 5}
+    changes = {"optimizer": {"name": "sgd", "peak_learning_rate": 1e25, "schedule": schedule}, "checkpoint__every": 1}
+    outcome, said = train(tmp_path, **changes)
     assert outcome.exit_code == 1
-    assert "error: step" in said and "nan" in said
+    assert "error: step 2: loss" in said and "lower the learning rate" in said
     kept = checkpoints.newest(tmp_path / "checkpoints")
-    if kept:
-        assert f"The last good checkpoint is {kept.path}" in said
-        parameters = checkpoints.restore_parameters(kept, layout(kept))
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters))
+    assert kept and kept.step == 1  # the rate of the first step is 0
+    assert f"The last good checkpoint is {kept.path}." in said
 
 
-def layout(checkpoint):
-    from vit_jax import models, parallel
-    from vit_jax.train import optimizers
+def test_an_image_that_cannot_be_read_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    original = preprocess.build
 
-    optimizer, _ = optimizers.build(6, "sgd", 1.0, {"name": "constant"})
-    model = models.build(**checkpoint.recipe.model)
-    return steps.layout_of(parallel.make_mesh(), optimizer, model, (8, 8)).parameters
+    def fragile(*arguments, **options):
+        transform, seen = original(*arguments, **options), []
+
+        def failing(image, rng):
+            seen.append(image)
+            if len(seen) > 3 * 16:
+                raise UserError("cannot decode")
+            return transform(image, rng)
+
+        return failing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "build", fragile)
+        with pytest.raises(UserError, match="cannot decode"):
+            train(tmp_path, checkpoint__every=100, evaluate__every=0)
+    assert checkpoints.newest(tmp_path / "checkpoints").step == 3
+
+
+def test_data_with_other_classes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train(tmp_path, steps=1, optimizer__schedule={"name": "cosine"})
+    original = sources.build
+
+    def renamed(*arguments, **options):
+        source = original(*arguments, **options)
+        source.class_names = tuple(reversed(source.class_names))
+        return source
+
+    monkeypatch.setattr(sources, "build", renamed)
+    with pytest.raises(UserError, match="was trained on other classes than the data has now"):
+        train(tmp_path, steps=1, optimizer__schedule={"name": "cosine"})
 
 
 def test_another_config_is_refused(tmp_path: Path):
@@ -167,9 +194,10 @@ def test_tensorboard_and_profile_are_written_when_asked_for(tmp_path: Path):
         ({"log__evry": 2}, 'config.log reads no "evry"'),
         ({"mesh__dta": 2}, 'config.mesh reads no "dta"'),
         ({"batch_size": 13}, "batch_size 13 does not divide"),
+        ({"model__classes": 10}, "config.model has no field classes"),
         ({"evaluate__batch_size": 101}, "batch_size 101 does not divide"),
         ({"weights__path": "no/such/ViT-B_16.npz"}, "no/such/ViT-B_16.npz"),
-        ({"weights__path": "no/such/run"}, "no good checkpoint in no/such/run"),
+        ({"weights__path": "no/such/run"}, "no/such/run; give a run's workdir"),
         ({"objective__name": "sotfmax"}, 'Did you mean "softmax"'),
         ({"steps": 0}, "config.steps is at least 1"),
     ],

@@ -11,7 +11,10 @@ from vit_jax.data.examples import Example, Source
 from vit_jax.errors import UserError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 
 class Folder:
@@ -70,8 +73,8 @@ def folder(split: str, path: str) -> Source:
     root = Path(path).expanduser()
     if not root.is_dir():
         raise UserError(f'"{path}" {"is a file" if root.exists() else "does not exist"}; give a folder of images')
-    split_folders = {SPLIT_NAMES[name]: name for name in _folders(root) if name in SPLIT_NAMES}
-    whole = _folders(root / "train") if "train" in split_folders else []
+    split_folders = {SPLIT_NAMES[name.lower()]: name for name in _folders(root) if name.lower() in SPLIT_NAMES}
+    whole = _folders(root / split_folders["train"]) if "train" in split_folders else []
     if split_folders and (whole or len(split_folders) == len(_folders(root))):
         return _split_folder(root, split_folders, split)
 
@@ -107,7 +110,7 @@ def _read(root: Path, below: str, class_names: tuple[str, ...]) -> Folder:
             raise UserError(
                 f'"{root / below}" has the class "{name}", which train has not; add it to train or take it out'
             )
-        found = _images(root / below / name)
+        found = images_below(root / below / name)
         if not found:
             raise UserError(f'class folder "{root / below / name}" has no image; add some or remove the folder')
         files += [os.path.join(below, name, file) for file in found]
@@ -120,7 +123,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
     names = _folders(root)
     if names:
         return tuple(names)
-    if _images(root):
+    if images_below(root):
         raise UserError(f'"{root}" has its images side by side; put those of each class in a folder of their own')
     raise UserError(f'"{root}" is empty; put images in it, a folder for each class')
 
@@ -129,7 +132,7 @@ def _folders(root: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images(root: Path) -> list[str]:
+def images_below(root: Path) -> list[str]:
     """Returns the image files at any depth in `root`, relative to it, sorted."""
     found = []
     for directory, below, names in os.walk(root, followlinks=True):

@@ -26,10 +26,10 @@ class Prepared:
         return Example(record[self.image], int(record[self.label]), f"{self.title}[{index}]")
 
 
-def tfds(split: str, name: str, data_dir: str | None = None, image: str = "image", label: str = "label") -> Source:
+def tfds(split: str, name: str, data_dir: str = "", image: str = "image", label: str = "label") -> Source:
     """A dataset of the TensorFlow Datasets catalogue, or one of your own, prepared as ArrayRecord in `data_dir`.
 
-    `name` may carry a version ("cifar10:3.0.2"); `data_dir` None is tfds' own default; `image` and `label` are the
+    `name` may carry a version ("cifar10:3.0.2"); `data_dir` "" is tfds' own default; `image` and `label` are the
     keys of the image and of its class in a record. Slices of a split are tfds' own, in the order of the files.
     Raises UserError where the data is not prepared, is prepared in a format without random access, or lacks the split
     or a key.
@@ -38,10 +38,14 @@ def tfds(split: str, name: str, data_dir: str | None = None, image: str = "image
     from tensorflow_datasets.core.registered import DatasetNotFoundError
 
     try:
-        builder: Any = tensorflow_datasets.builder(name, data_dir=data_dir)
+        builder: Any = tensorflow_datasets.builder(name, data_dir=data_dir or None)
     except DatasetNotFoundError:
-        raise UserError(f'tfds knows no dataset "{name}", and none is prepared in "{data_dir}"; check both') from None
-    prepare = f"prepare it with: tfds build {name} --file_format=array_record --data_dir={builder.data_dir_root}"
+        place = data_dir or "its own folder"
+        raise UserError(f'tfds knows no dataset "{name}", and none is prepared in {place}; check both') from None
+    prepare = (
+        f"prepare it where TensorFlow is installed: tfds build {name} --file_format=array_record "
+        f"--data_dir={builder.data_dir_root}"
+    )
     if not (builder.data_path / "dataset_info.json").exists():
         raise UserError(f'there is no "{builder.data_path}"; {prepare}')
     features = builder.info.features

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import math
 import traceback
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def value(name: str, text: str, before: Any) -> Any:
         if isinstance(before, tuple):
             return tuple(_number(part, like) for part, like in zip(read, before, strict=True))
         return _number(read, before)
-    except (ValueError, SyntaxError, KeyError, TypeError):
+    except (ValueError, SyntaxError, KeyError, TypeError, OverflowError):
         raise UserError(f"{name} wants {_kind(before)}, like {before}; got {text!r}") from None
 
 
@@ -87,7 +88,7 @@ def _number(read: Any, like: Any) -> Any:
         raise ValueError
     if isinstance(like, int) and read == int(read):
         return int(read)  # 1e4 is a whole number too
-    if isinstance(like, float):
+    if isinstance(like, float) and math.isfinite(read):
         return float(read)
     raise ValueError
 
@@ -95,7 +96,8 @@ def _number(read: Any, like: Any) -> Any:
 def _kind(before: Any) -> str:
     if isinstance(before, tuple):
         return f"{len(before)} values in parentheses"
-    return {bool: "true or false", int: "a whole number", float: "a number"}[type(before)]
+    kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+    return kinds.get(type(before), "to be changed in the config file")
 
 
 def _where(error: Exception, path: str) -> str:

@@ -1,7 +1,6 @@
 """`evaluate`: how often a trained model is right."""
 
 import json
-from pathlib import Path
 
 from vit_jax.tools.arguments import Parser
 
@@ -22,19 +21,20 @@ def main(arguments: list[str]) -> int:
     from vit_jax.train import start, workdir
 
     trained = start.trained(given.workdir)
+    start.refuse_zeroed_head(trained)
     if given.data:
         section, split = {"kind": "folder", "path": given.data}, given.split or "all"
     else:
-        config = workdir.config_of(Path(trained.source).parents[1])
+        config = workdir.run_of(trained.source)
         section, split = config["source"], given.split or config["evaluate"]["split"]
     recipe = trained.recipe
     source, transform = data.opened(section, recipe.image_size, split, recipe.preprocess)
     source = data.with_classes(source, recipe.class_names)
     mesh = parallel.make_mesh()
-    parallel.check_batch_size(mesh, given.batch_size)
     classifier = Classifier(trained.model, mesh, recipe.mean, recipe.std, recipe.loss)
     result = classifier.evaluate(
-        parallel.place(mesh, trained.parameters), pipeline.evaluation(source, transform, given.batch_size)
+        parallel.place(mesh, trained.parameters),
+        pipeline.evaluation(source, transform, parallel.whole_batch_size(mesh, given.batch_size)),
     )
     print(json.dumps(result.as_dict()) if given.json else f"{trained.source}, {split}: {result}")
     return 0

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import rich.console
 import rich.table
+import rich.text
 
-from vit_jax.data.folder import SUFFIXES, Files
+from vit_jax.data.folder import SUFFIXES, Files, images_below
 from vit_jax.errors import UserError
 from vit_jax.tools.arguments import Parser
 
@@ -36,12 +37,12 @@ def main(arguments: list[str]) -> int:
     from vit_jax.train import start
 
     trained = start.trained(given.workdir)
+    start.refuse_zeroed_head(trained)
     recipe = trained.recipe
     transform = preprocess.build(image_size=recipe.image_size, **recipe.preprocess)
     mesh = parallel.make_mesh()
-    parallel.check_batch_size(mesh, given.batch_size)
     classifier = Classifier(trained.model, mesh, recipe.mean, recipe.std, recipe.loss)
-    batches = pipeline.evaluation(Files(files), transform, given.batch_size)
+    batches = pipeline.evaluation(Files(files), transform, parallel.whole_batch_size(mesh, given.batch_size))
     names = recipe.class_names or tuple(map(str, range(classifier.classes)))
     probabilities = classifier.probabilities(parallel.place(mesh, trained.parameters), batches)
     FORMATS[given.format]([best(file, row, names, given.top) for file, row in zip(files, probabilities, strict=True)])
@@ -54,7 +55,7 @@ def images_of(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f'"{path}" does not exist; give image files, or folders of them')
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    found = [path / file for file in images_below(path)]
     if not found:
         raise UserError(f'there is no image in "{path}"; {", ".join(sorted(SUFFIXES))} are looked for')
     return found
@@ -70,7 +71,8 @@ def print_table(rows: Rows) -> None:
     """Prints a table for people."""
     table = rich.table.Table("file", *(f"{place}." for place in range(1, 1 + len(rows[0]["classes"]))))
     for row in rows:
-        table.add_row(row["file"], *(f"{each['name']} {each['probability']:.1%}" for each in row["classes"]))
+        cells = [row["file"], *(f"{each['name']} {each['probability']:.1%}" for each in row["classes"])]
+        table.add_row(*map(rich.text.Text, cells))  # Text, since a name in brackets is no markup
     rich.console.Console(highlight=False).print(table)
 
 

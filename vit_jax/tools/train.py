@@ -13,7 +13,9 @@ def main(arguments: list[str]) -> int:
     parser = Parser("train", "Trains the model of a config; the same command goes on where it was interrupted.")
     parser.add_argument("--config", metavar="FILE[:ARG]", help="a config file, with what its get_config is to be given")
     parser.add_argument("--config.FIELD", metavar="VALUE", dest="_", help="changes a field of it (any number of times)")
-    parser.add_argument("--workdir", help="where the run lives; runs/ and the config's name if not given")
+    parser.add_argument(
+        "--workdir", help="where the run lives; runs/, the config's name and its argument, if not given"
+    )
     parser.add_argument("--print-config", action="store_true", help="prints the config as it would run, and ends")
     given, left = parser.parse_known_args(arguments)
     if not given.config:
@@ -31,13 +33,15 @@ def main(arguments: list[str]) -> int:
         return 0
 
     from vit_jax.tools.compilation import keep_compiled
-    from vit_jax.train import loop
+    from vit_jax.train import loop, workdir
     from vit_jax.train.config import Config
 
     keep_compiled()
     settings = construct(Config, "the config", **config.to_dict())
-    workdir = Path(given.workdir or Path("runs") / Path(given.config.partition(":")[0]).stem)
-    outcome = loop.train(settings, workdir)
+    file, _, argument = given.config.partition(":")
+    name = f"{Path(file).stem}-{argument.replace('/', '')}" if argument else Path(file).stem
+    folder = workdir.local(given.workdir or f"runs/{name}")
+    outcome = loop.train(settings, folder)
     if outcome.result:
-        print(f"{workdir}: {outcome.result}")
+        print(f"{folder}: {outcome.result}")
     return outcome.exit_code

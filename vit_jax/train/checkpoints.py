@@ -35,7 +35,7 @@ def find(path: str | Path) -> Checkpoint:
     Raises:
       UserError: nothing good is there.
     """
-    path = Path(path)
+    path = Path(path).expanduser().absolute()
     if (path / MANIFEST).exists():
         return verified(path)
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
@@ -101,7 +101,7 @@ class Keeper:
         """Says whether `step` is one to save."""
         return step % self.every == 0
 
-    def save(self, state: State, score: float | None = None) -> None:
+    def save(self, state: State) -> None:
         """Copies the state off the devices and returns; writing goes on in the background.
 
         Raises:
@@ -117,7 +117,13 @@ class Keeper:
             training=ocp.args.StandardSave({"step": state.step, "optimizer": state.optimizer_state}),
         )
         self._checkpointer.save(path, args=arrays)
-        self._pending = self._finisher.submit(self._finish, path, step, score)
+        self._pending = self._finisher.submit(self._finish, path, step)
+
+    def score(self, step: int, score: float) -> None:
+        """Notes how well the model of the checkpoint at `step` did; the best are kept by it."""
+        self.wait()
+        manifest.rescore(self.folder / f"{step:08}", score)
+        self._prune()
 
     def poll(self) -> None:
         """Raises what went wrong in the background, as soon as it is known."""
@@ -138,10 +144,10 @@ class Keeper:
             self._finisher.shutdown()
             self._checkpointer.close()
 
-    def _finish(self, path: Path, step: int, score: float | None) -> None:
+    def _finish(self, path: Path, step: int) -> None:
         self._checkpointer.wait_until_finished()
         manifest.write_atomically(path / RECIPE, self.recipe.to_json())
-        manifest.write(path, step, score)
+        manifest.write(path, step)
         self._prune()
 
     def _prune(self) -> None:
@@ -175,15 +181,23 @@ def _remove(path: Path) -> None:
 
 
 def _set_aside(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and (".orbax-checkpoint-tmp" in path.name or not (path / MANIFEST).exists()):
-            if ".damaged" not in path.name:
-                _remove(path)
-        elif path.is_dir() and path.name.isdigit():
-            try:
-                verified(path)
-            except UserError:
-                path.rename(path.with_name(path.name + ".damaged"))
+    """Removes what was never finished and renames what is damaged; raises UserError if nothing good is left by that."""
+    unfinished = [path for path in step_folders(folder) if not (path / MANIFEST).exists()]
+    for path in [*unfinished, *folder.glob("[0-9]*.orbax-checkpoint-tmp*")]:
+        _remove(path)
+    damaged = [path for path in step_folders(folder) if not _good(path)]
+    if damaged and len(damaged) == len(step_folders(folder)):
+        raise UserError(f"every checkpoint in {folder} is damaged; move the folder away to start anew")
+    for path in damaged:
+        taken = len(list(folder.glob(f"{path.name}.damaged*")))
+        path.rename(path.with_name(f"{path.name}.damaged{taken or ''}"))
+
+
+def _good(path: Path) -> bool:
+    try:
+        return bool(verified(path))
+    except UserError:
+        return False
 
 
 def _abstract(tree: PyTree) -> PyTree:

@@ -7,6 +7,11 @@ from typing import Any
 from vit_jax.errors import UserError
 
 Section = Mapping[str, Any]
+KINDS: dict[Any, tuple[type, str]] = {
+    int: (int, "an int"),
+    tuple[int, int]: (tuple, "(height, width)"),
+    Section: (Mapping, "a section"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,11 @@ class Config:
     threads: int
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            kind, said = KINDS[field.type]
+            came = getattr(self, field.name)
+            if not isinstance(came, kind) or isinstance(came, bool):
+                raise UserError(f"config.{field.name} is {said}; got {came!r}")
         for name, least in (("seed", 0), ("steps", 1), ("batch_size", 1), ("accumulate", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"config.{name} is at least {least}; got {getattr(self, name)}")

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from vit_jax import data, models, parallel
 from vit_jax.data import pipeline
-from vit_jax.errors import construct
+from vit_jax.errors import UserError, construct
 from vit_jax.evaluate import exam as exams
 from vit_jax.evaluate.classify import Classifier
 from vit_jax.objectives.classify import Classification
@@ -21,8 +21,9 @@ from vit_jax.weights.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """All that the loop runs, but for the state and where it is kept."""
+    """All that the loop runs, but for the state and where it is kept; `summary` is a line for people."""
 
+    summary: str
     mesh: Mesh
     model: nn.Module
     optimizer: optax.GradientTransformation
@@ -40,13 +41,17 @@ def build(config: Config) -> Experiment:
     exam = construct(
         exams.build, "config.evaluate", config.source, config.image_size, source, config.threads, **config.evaluate
     )
+    if "classes" in config.model:
+        raise UserError("config.model has no field classes: their number is that of the data's classes")
     model = construct(models.build, "config.model", classes=len(source.class_names), **config.model)
     objective = construct(Classification, "config.objective", model, **config.value_range, **config.objective)
     optimizer, rate = construct(optimizers.build, "config.optimizer", config.steps, **config.optimizer)
     mesh = construct(parallel.make_mesh, "config.mesh", **config.mesh)
     parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
     parallel.check_batch_size(mesh, exam.batches.batch_size)
+    names = ", ".join(source.class_names[:5]) + (", …" if len(source.class_names) > 5 else "")
     return Experiment(
+        summary=f"{len(source):,} images of {len(source.class_names):,} classes ({names})",
         mesh=mesh,
         model=model,
         optimizer=optimizer,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from vit_jax import parallel
-from vit_jax.errors import construct
+from vit_jax.errors import UserError, construct
 from vit_jax.evaluate.classify import Result
 from vit_jax.train import checkpoints, experiment, start, steps, workdir
 from vit_jax.train.checkpoints import Checkpoint, Keeper
@@ -47,17 +47,24 @@ def train(config: Config, folder: Path, stream: IO[str] = sys.stderr) -> Outcome
         first = int(state.step)
         log = construct(Log, "config.log", folder, first, config.steps, config.batch_size, stream=stream, **config.log)
         with closing(keeper), closing(profiler), closing(log):
+            log.say(run.summary)
             result = None
             if checkpoint and run.exam.due(first, config.steps) and (checkpoint.score is None or first == config.steps):
                 result = run.exam.hold(run.classifier, state.parameters)
-            if result and checkpoint and checkpoint.score is None:
-                log.evaluation(first, result)  # the run was interrupted before it could
+            if result and checkpoint and checkpoint.score is None:  # the run was interrupted before it could
+                log.evaluation(first, result)
+                keeper.score(first, result.top1)
             return go_on(run, config, state, keeper, profiler, log, interrupt, result)
 
 
 def begin(run: Experiment, config: Config, checkpoint: Checkpoint | None) -> tuple[Recipe, State]:
     """Returns the recipe and the state to go on from: the checkpoint's, else what the config says to start from."""
     if checkpoint:
+        if checkpoint.recipe.class_names != run.recipe.class_names:
+            raise UserError(
+                f"{checkpoint.path} was trained on other classes than the data has now; give it the data that it was "
+                "trained on, or choose another --workdir"
+            )
         layout = steps.layout_of(run.mesh, run.optimizer, run.model, config.image_size)
         return checkpoint.recipe, checkpoints.restore_state(checkpoint, layout)
     recipe, parameters = construct(
@@ -91,14 +98,19 @@ def go_on(
                 examine = run.exam.due(step, config.steps) and not stopping
                 if examine or keeper.due(step) or stopping:
                     log.settle()  # no checkpoint holds what is not a number
-                    result = run.exam.hold(run.classifier, state.parameters) if examine else None
-                    if result:
-                        log.evaluation(step, result)
-                    keeper.save(state, result.top1 if result else None)
+                    keeper.save(state)
+                if examine:
+                    result = run.exam.hold(run.classifier, state.parameters)
+                    log.evaluation(step, result)
+                    keeper.score(step, result.top1)
                 if stopping:
                     keeper.wait()
                     log.say(f"{stopping.name} at step {step:,}: saved; the same command goes on from there")
                     return Outcome(step, None, interrupt.exit_code)
+    except UserError:  # an image that cannot be read, say: what was learned so far is good
+        log.settle()
+        keeper.save(state)
+        raise
     except NotFiniteError as error:
         keeper.wait()
         kept = checkpoints.newest(keeper.folder)

@@ -32,13 +32,21 @@ class Checkpoint:
         return Recipe.from_json((self.path / RECIPE).read_text())
 
 
-def write(path: Path, step: int, score: float | None) -> None:
+def write(path: Path, step: int) -> None:
     """Hashes every file below `path` and, by that, declares the checkpoint finished."""
     files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != MANIFEST)
-    hashes = {str(file.relative_to(path)): sha256(file) for file in files}
-    content = {"step": step, "score": score, "sha256": hashes}
+    _write(Checkpoint(path, step, None, {str(file.relative_to(path)): sha256(file) for file in files}))
+
+
+def rescore(path: Path, score: float) -> None:
+    """Notes the score of a finished checkpoint."""
+    _write(dataclasses.replace(read(path), score=score))
+
+
+def _write(checkpoint: Checkpoint) -> None:
+    content = {"step": checkpoint.step, "score": checkpoint.score, "sha256": checkpoint.hashes}
     content["manifest_sha256"] = _hash_of(content)
-    write_atomically(path / MANIFEST, json.dumps(content, indent=1))
+    write_atomically(checkpoint.path / MANIFEST, json.dumps(content, indent=1))
 
 
 def read(path: Path) -> Checkpoint:

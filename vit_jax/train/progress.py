@@ -20,7 +20,7 @@ U = TypeVar("U")
 
 
 class NotFiniteError(ArithmeticError):
-    """The loss or the gradient is no longer a number."""
+    """The loss, the gradient or the parameters are no longer numbers."""
 
 
 class Log:
@@ -105,11 +105,10 @@ class Log:
     def _read_oldest(self) -> None:
         step, waiting = self._waiting.pop(0)
         metrics = {name: float(value) for name, value in jax.device_get(waiting).items()}
-        if not np.isfinite([metrics["loss"], metrics["gradient_norm"]]).all():
-            raise NotFiniteError(
-                f"step {step}: loss {metrics['loss']}, gradient norm {metrics['gradient_norm']}; "
-                "lower the learning rate, or clip with optimizer.clip_norm."
-            )
+        watched = {name: metrics[name] for name in ("loss", "gradient_norm", "parameter_norm")}
+        if not np.isfinite(list(watched.values())).all():
+            said = ", ".join(f"{name} {value}" for name, value in watched.items())
+            raise NotFiniteError(f"step {step}: {said}; lower the learning rate, or clip with optimizer.clip_norm.")
         if step % self.every and step != self.steps:
             if self._bar:
                 self._bar.advance(step)

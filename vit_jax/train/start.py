@@ -66,6 +66,12 @@ def _google(path: str) -> Trained:
     return Trained(models.build(**options), loaded.parameters, recipe, str(path))
 
 
+def refuse_zeroed_head(trained: Trained) -> None:
+    """Raises UserError if the head is all zeros, as in Google's ImageNet-21k files: every class is as likely."""
+    if "head" in trained.parameters and not np.any(trained.parameters["head"]["kernel"]):
+        raise UserError(f"{trained.source} has a head of zeros, which names nothing; fine-tune it first")
+
+
 def parameters(
     model: nn.Module, recipe: Recipe, seed: int, path: str = "", new_head: bool = False
 ) -> tuple[Recipe, Parameters]:
@@ -85,7 +91,7 @@ def parameters(
     if not path:
         return recipe, fresh
     upstream = trained(path)
-    refuse_differences(upstream.recipe, recipe, path)
+    refuse_differences(upstream, Trained(model, fresh, recipe, ""))
     fitted = adapt.fit(upstream.parameters, fresh, upstream.recipe.position_resize, new_head)
     inherited = dataclasses.replace(
         recipe, position_resize=upstream.recipe.position_resize, source=f"from {upstream.recipe.source or path}"
@@ -93,17 +99,18 @@ def parameters(
     return inherited, fitted
 
 
-def refuse_differences(upstream: Recipe, recipe: Recipe, path: str) -> None:
-    """Raises UserError if `recipe` computes or sees images otherwise than the weights at `path` were trained with."""
+def refuse_differences(upstream: Trained, here: Trained) -> None:
+    """Raises UserError if the model `here` computes or sees images otherwise than the one that was trained upstream."""
     pairs: Mapping[str, tuple[Any, Any]] = {
-        **{f"model.{name}": (upstream.model.get(name), recipe.model.get(name)) for name in NUMERICS},
-        "value_range.mean": (upstream.mean, recipe.mean),
-        "value_range.std": (upstream.std, recipe.std),
+        **{f"model.{name}": (getattr(upstream.model, name), getattr(here.model, name)) for name in NUMERICS},
+        "value_range.mean": (upstream.recipe.mean, here.recipe.mean),
+        "value_range.std": (upstream.recipe.std, here.recipe.std),
     }
     for name, (theirs, ours) in pairs.items():
-        if theirs is not None and ours is not None and not _same(theirs, ours):
+        if not _same(theirs, ours):
             raise UserError(
-                f"{path} was trained with {name} {theirs}, the config has {ours}; set --config.{name}={theirs}"
+                f"{upstream.source} was trained with {name} {theirs}, the config has {ours}; "
+                f"set --config.{name}={theirs}"
             )
 
 

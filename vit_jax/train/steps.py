@@ -77,7 +77,11 @@ def make_train_step(
         gradients, metrics = gradients_of(state.parameters, prepared, model_key)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": jnp.float32(rate(state.step))}
+        metrics |= {
+            "gradient_norm": optax.tree.norm(gradients),
+            "parameter_norm": optax.tree.norm(parameters),
+            "learning_rate": jnp.float32(rate(state.step)),
+        }
         return State(state.step + 1, parameters, optimizer_state), metrics
 
     def gradients_of(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[Parameters, Metrics]:

@@ -23,6 +23,13 @@ FREE = ("log", "checkpoint", "profile", "threads", "mesh")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
 
+def local(path: str) -> Path:
+    """Returns the folder that `path` names; raises UserError for an address such as gs://…"""
+    if "://" in path:
+        raise UserError(f"workdir {path} is an address; give a folder, a mounted bucket's if need be (gcsfuse)")
+    return Path(path).expanduser()
+
+
 @contextmanager
 def occupied(workdir: Path) -> Iterator[None]:
     """Holds `workdir` for this process; raises UserError if another process holds it. Ends with the process."""
@@ -64,6 +71,14 @@ def config_of(workdir: Path) -> dict[str, Any]:
         raise UserError(f"{workdir} holds no run (no config.json)") from None
     except ValueError:
         raise UserError(f"{file} is damaged; choose another --workdir") from None
+
+
+def run_of(checkpoint: str) -> dict[str, Any]:
+    """Returns the config of the run that a checkpoint belongs to; raises UserError if it lies in none."""
+    folder = Path(checkpoint).absolute()
+    if folder.parent.name != "checkpoints":
+        raise UserError(f"{checkpoint} belongs to no run, so it says nothing of the data; give --data=FOLDER")
+    return config_of(folder.parent.parent)
 
 
 def describe(workdir: Path, config: Mapping[str, Any]) -> None:
