@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -62,6 +63,23 @@ def test_commands_in_documents_are_verbs(document):
     text = document.read_text()
     asked = re.findall(r"(?<!\w)(?:\./run\.sh|python -m vit_jax) +([a-z]+)\b", text)
     assert set(asked) <= {*verbs.VERBS, "test", "lint"}
+
+
+DOCUMENTED = [
+    (file.name, command)
+    for file in [*DOCUMENTS, *sorted((ROOT / "configs").glob("*.py"))]
+    for command in re.findall(r"^ *\./run\.sh (train .*?)(?: {2,}.*)?$", file.read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("file", "command"), DOCUMENTED, ids=lambda word: word)
+def test_documented_trainings_are_read_without_complaint(file, command, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert verbs.main([*shlex.split(command), "--print-config"]) == 0, (file, capsys.readouterr().err)
+
+
+def test_trainings_are_documented():
+    assert {file for file, _ in DOCUMENTED} >= {"README.md", *(path.name for path in (ROOT / "configs").glob("*.py"))}
 
 
 def test_a_wrong_path_in_a_document_is_found(tmp_path):

@@ -3,12 +3,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.models import counts
 from vit_jax.models.attention import attend
+from vit_jax.models.heads import AttentionPool
 from vit_jax.models.sizes import Size
 from vit_jax.models.vit import Block, Encoder
 from vit_jax.train.steps import initial_parameters
@@ -140,3 +142,47 @@ def test_the_last_block_is_skipped_most():
     with nn.intercept_methods(spy):
         encoder.init(jax.random.key(0), images(1, 5, 24), False)
     assert rates == {"block00": 0.0, "block01": 0.1, "block02": 0.2}
+
+
+def test_dropout_is_where_the_paper_has_it():
+    """After the positions, after attention and after both dense layers of the MLP; not on query, key and value."""
+    found = []
+
+    def spy(next_function, arguments, keywords, context):
+        if isinstance(context.module, nn.Dropout) and context.module.rate:
+            found.append(("/".join(context.module.path[:-1]), context.module.rate, arguments[0].shape))
+        return next_function(*arguments, **keywords)
+
+    model = models.build(SMALL, classes=3, dropout=0.1)
+    parameters = redrawn(model)
+    with nn.intercept_methods(spy):
+        models.apply(model, parameters, images(1, 16, 16, 3), jax.random.key(0))
+    block = [("", 24), ("/mlp", 40), ("", 24)]  # attention's output; the hidden layer; the MLP's output
+    expected = [("", 0.1, (1, 17, 24))]
+    expected += [(f"encoder/block{i:02}{part}", 0.1, (1, 17, width)) for i in range(2) for part, width in block]
+    assert found == expected
+
+
+def test_attention_pooling_is_the_formula():
+    """A probe attends to all tokens; an MLP with a residual reads a normed copy (arXiv 2106.04560, section 3.3)."""
+    pool, tokens = AttentionPool(heads=4, mlp_hidden=40), images(2, 5, 24)
+    shapes = flatten_dict(jax.eval_shape(pool.init, jax.random.key(0), tokens)["params"])
+    draw = np.random.default_rng(2)
+    flat = {name: draw.normal(0, 0.3, leaf.shape) for name, leaf in shapes.items()}
+    p = {"/".join(name): array for name, array in flat.items()}
+    x = np.asarray(tokens, np.float64)
+
+    def project(name: str, tokens: np.ndarray) -> np.ndarray:
+        return np.einsum("bnw,whd->bhnd", tokens, p[f"attention/{name}/kernel"]) + p[f"attention/{name}/bias"][:, None]
+
+    query, key, value = project("query", np.repeat(p["probe"][None], 2, 0)), project("key", x), project("value", x)
+    weights = scipy.special.softmax(query @ key.swapaxes(-1, -2) / np.sqrt(6), axis=-1)
+    found = np.einsum("bhqd,hdw->bqw", weights @ value, p["attention/out/kernel"]) + p["attention/out/bias"]
+    normed = (found - found.mean(-1, keepdims=True)) / np.sqrt(found.var(-1, keepdims=True) + 1e-6)
+    normed = normed * p["norm/scale"] + p["norm/bias"]
+    hidden = normed @ p["mlp/hidden/kernel"] + p["mlp/hidden/bias"]
+    hidden = 0.5 * hidden * (1 + np.tanh(np.sqrt(2 / np.pi) * (hidden + 0.044715 * hidden**3)))
+    expected = (found + hidden @ p["mlp/out/kernel"] + p["mlp/out/bias"])[:, 0]
+
+    parameters = unflatten_dict({name: jnp.asarray(array, jnp.float32) for name, array in flat.items()})
+    np.testing.assert_allclose(pool.apply({"params": parameters}, tokens), expected, atol=1e-5)

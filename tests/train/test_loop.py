@@ -56,13 +56,19 @@ def send(number: signal.Signals, at_step: int, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("step", [1, 4, 5])
+@pytest.mark.parametrize(("step", "threads"), [(1, 0), (4, 2), (5, 3)])
 def test_interrupted_and_resumed_is_uninterrupted(
-    number: signal.Signals, code: int, step: int, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals,
+    code: int,
+    step: int,
+    threads: int,
+    uninterrupted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     with monkeypatch.context() as patch:
         send(number, step, patch)
-        outcome, said = train(tmp_path)
+        outcome, said = train(tmp_path, threads=threads)
     assert (outcome.step, outcome.exit_code) == (step, code)
     assert f"{number.name} at step {step}: saved" in said
     assert checkpoints.newest(tmp_path / "checkpoints").step == step
