@@ -245,3 +245,9 @@ def test_no_source_costs_the_libraries_of_another():
     heavy = ["sklearn", "tensorflow", "tensorflow_datasets", "torch", "grain"]
     program = f"import sys, vit_jax.data.sources; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
+
+
+def test_tfds_without_a_folder_looks_in_its_own():
+    """As the configs ask for it: data_dir "" is not the working directory."""
+    with pytest.raises(UserError, match="tensorflow_datasets/plant_leaves"):
+        build("tfds", "train", name="plant_leaves", data_dir="")

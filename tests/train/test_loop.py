@@ -74,6 +74,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
     assert checkpoints.newest(tmp_path / "checkpoints").step == step
     outcome, _ = train(tmp_path)
     assert outcome.exit_code == 0
+    assert len(json.loads((tmp_path / "environment.json").read_text())) == 2
     assert digest(tmp_path) == digest(uninterrupted)
     assert checkpoints.find(tmp_path).step == checkpoints.find(uninterrupted).step  # the best is the same one
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -177,8 +178,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path):
 
 
 def test_what_lies_beside_a_run(uninterrupted: Path):
-    environment = json.loads((uninterrupted / "environment.json").read_text())
-    assert environment["packages"]["jax"] == jax.__version__
+    (start,) = json.loads((uninterrupted / "environment.json").read_text())
+    assert start["packages"]["jax"] == jax.__version__
     assert json.loads((uninterrupted / "config.json").read_text())["steps"] == 6
     assert (uninterrupted / "metrics.jsonl").stat().st_size
 

@@ -82,9 +82,11 @@ def run_of(checkpoint: str) -> dict[str, Any]:
 
 
 def describe(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Writes `config.json` and `environment.json`."""
+    """Writes `config.json`, and adds this start to `environment.json`, a list of one for each."""
     write_atomically(workdir / "config.json", json.dumps(plain(config), indent=1))
-    write_atomically(workdir / "environment.json", json.dumps(environment(), indent=1))
+    file = workdir / "environment.json"
+    starts = json.loads(file.read_text()) if file.exists() else []
+    write_atomically(file, json.dumps([*starts, environment()], indent=1))
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
