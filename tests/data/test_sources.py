@@ -250,4 +250,4 @@ def test_no_source_costs_the_libraries_of_another():
 def test_tfds_without_a_folder_looks_in_its_own():
     """As the configs ask for it: data_dir "" is not the working directory."""
     with pytest.raises(UserError, match="tensorflow_datasets/plant_leaves"):
-        build("tfds", "train", name="plant_leaves", data_dir="")
+        sources.build("tfds", "train", name="plant_leaves", data_dir="")
