@@ -40,8 +40,10 @@ ready() {
 
 # The extra of pyproject.toml that this machine's accelerator asks for. Intel's NPUs are /dev/accel too: ask the vendor.
 accelerator() {
-    if nvidia-smi -L 2>/dev/null | grep -q GPU; then
-        echo cuda
+    local cuda
+    cuda=$({ nvidia-smi 2>/dev/null || true; } | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p') # the newest that the driver runs
+    if [ -n "$cuda" ]; then
+        if [ "$cuda" -ge 13 ]; then echo cuda13; else echo cuda12; fi
     elif [ -n "${TPU_NAME:-}" ]; then
         echo tpu
     elif compgen -G '/dev/accel[0-9]*' >/dev/null || compgen -G '/dev/vfio/[0-9]*' >/dev/null; then
