@@ -122,7 +122,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
 
 def test_a_bucket_without_its_driver_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)  # an import of it fails, installed or not
-    with pytest.raises(UserError, match=r"pip install 'vit-jax\[gcs\]'"):
+    with pytest.raises(UserError, match=r"to read it, install gcsfs, the extra \[gcs\]"):
         read_npz("gs://vit_models/imagenet21k/ViT-B_16.npz")
 
 

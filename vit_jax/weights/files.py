@@ -35,7 +35,7 @@ def read_npz(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> dict
     except UserError:
         raise
     except ImportError:  # how etils says that fsspec's driver is absent
-        raise UserError(f"{place} lies on Google Cloud Storage: pip install gcsfs to read it") from None
+        raise UserError(f"{place} lies on Google Cloud Storage; to read it, install gcsfs, the extra [gcs]") from None
     except OSError as error:
         raise UserError(f"cannot read weights from {place}: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
