@@ -103,7 +103,7 @@ def report(folder: Path, command: str) -> None:
     console = rich.console.Console(highlight=False, markup=False)
     console.print(table(budgets))
     console.print(f"{reports.meaning(budgets)}\n\n{reports.neighbours(budgets[0])}\n")
-    console.print(f"Every test digit: {folder / 'predictions.csv'}\nThe report:       {folder / 'report.html'}")
+    print(f"Every test digit: {folder / 'predictions.csv'}\nThe report:       {folder / 'report.html'}")  # never wrapped
 
 
 def compared(folder: Path, configs: Mapping[str, Mapping[str, Any]], budget: int) -> Budget:
