@@ -103,7 +103,8 @@ def report(folder: Path, command: str) -> None:
     console = rich.console.Console(highlight=False, markup=False)
     console.print(table(budgets))
     console.print(f"{reports.meaning(budgets)}\n\n{reports.neighbours(budgets[0])}\n")
-    print(f"Every test digit: {folder / 'predictions.csv'}\nThe report:       {folder / 'report.html'}")  # never wrapped
+    # Not by the console, which would break a long path.
+    print(f"Every test digit: {folder / 'predictions.csv'}\nThe report:       {folder / 'report.html'}")
 
 
 def compared(folder: Path, configs: Mapping[str, Mapping[str, Any]], budget: int) -> Budget:
