@@ -15,7 +15,7 @@ from vit_jax.models import counts
 from vit_jax.tools import configuration, findings
 from vit_jax.tools import report as reports
 from vit_jax.tools.findings import Budget
-from vit_jax.train import loop, workdir
+from vit_jax.train import loop, start, workdir
 from vit_jax.train.config import Config
 
 CONFIG = Path(__file__).parent.parent.parent / "configs" / "miniature.py"
@@ -66,7 +66,7 @@ def report(folder: Path, command: str) -> None:
     """
     configs = {run: workdir.config_of(folder / run) for run in RUNS}
     budgets = [compared(folder, configs, budget) for budget in BUDGETS]
-    before, after = findings.trained(folder / "pretrain"), findings.trained(folder / "finetune-all")
+    before, after = (start.trained(str(folder / run)) for run in ("pretrain", "finetune-all"))
     exam = configs["finetune-all"]
     answers = findings.answers(after, sources.build(split=exam["evaluate"]["split"], **exam["source"]))
     shown = findings.some_of_each(answers.true, 1)

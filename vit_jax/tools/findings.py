@@ -17,7 +17,6 @@ from vit_jax.errors import UserError
 from vit_jax.evaluate import inspect
 from vit_jax.evaluate.classify import Classifier, wilson
 from vit_jax.models.positions import resize
-from vit_jax.train import start
 from vit_jax.train.start import Trained
 
 
@@ -194,8 +193,3 @@ def neighbour_share(known: Source, asked: Source) -> Share:
     """Returns how well the nearest neighbour among `known` names the images of `asked`."""
     images, labels = stacked(asked)
     return Share(float((nearest_neighbour(*stacked(known), images) == labels).mean()), len(labels))
-
-
-def trained(folder: Path) -> Trained:
-    """Returns the model of a finished run."""
-    return start.trained(str(folder))

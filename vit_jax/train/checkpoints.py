@@ -84,13 +84,8 @@ class Keeper:
     def __init__(self, folder: Path, recipe: Recipe, every: int, keep_last: int = 2, keep_best: int = 1):
         if every < 1 or keep_last < 1 or keep_best < 0:
             raise UserError("checkpoint.every and keep_last are at least 1, keep_best at least 0")
-        self.folder, self.recipe, self.every, self.keep_last, self.keep_best = (
-            folder,
-            recipe,
-            every,
-            keep_last,
-            keep_best,
-        )
+        self.folder, self.recipe = folder, recipe
+        self.every, self.keep_last, self.keep_best = every, keep_last, keep_best
         folder.mkdir(parents=True, exist_ok=True)
         _set_aside(folder)
         self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
