@@ -40,7 +40,8 @@ def our_files() -> list[Path]:
 def missing_paths(document: Path) -> list[str]:
     """The paths of the repository that a document names, in backticks, links or commands, and that do not exist."""
     text = document.read_text()
-    rooms = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir())
+    made = {"runs", "build", "dist"}  # by running the project, not part of it
+    rooms = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir() and path.name not in made)
     links = re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", text)
     configs = re.findall(r"--config[= ](\S+?\.py)", text)
     quoted = [word for word in re.findall(r"`([\w./*-]+)`", text) if word == "run.sh" or re.match(rf"({rooms})/", word)]
