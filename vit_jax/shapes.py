@@ -13,8 +13,8 @@ Parameters: TypeAlias = dict[str, Any]
 Image: TypeAlias = UInt8[np.ndarray, "height width 3"]
 
 # On the devices.
-Pixels: TypeAlias = UInt8[jax.Array, "batch height width 3"]
-Images: TypeAlias = Float[jax.Array, "batch height width channels"]
+Pixels: TypeAlias = UInt8[jax.Array, "batch image_height image_width 3"]
+Images: TypeAlias = Float[jax.Array, "batch image_height image_width channels"]
 Patches: TypeAlias = Float[jax.Array, "batch rows columns width"]
 Tokens: TypeAlias = Float[jax.Array, "batch tokens width"]
 Prefix: TypeAlias = Float[jax.Array, "batch prefix width"]  # tokens that stand before the patches'

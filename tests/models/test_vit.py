@@ -60,7 +60,7 @@ def test_the_head_starts_from_zero_and_its_bias():
 def test_an_image_that_patches_do_not_tile():
     model = models.build(SMALL, classes=3)
     with pytest.raises(UserError, match="image 16x18 does not divide into patches of 4x4; resize it or choose another"):
-        models.apply(model, {}, images(1, 16, 18, 3))
+        model.init(jax.random.key(0), images(1, 16, 18, 3), False)
 
 
 def test_bfloat16_reaches_every_layer():

@@ -14,7 +14,7 @@ from vit_jax.models.intermediates import keep
 from vit_jax.models.mlp import Mlp
 from vit_jax.models.positions import POSITIONS
 from vit_jax.models.sizes import Size
-from vit_jax.shapes import Images, Logits, Tokens
+from vit_jax.shapes import Images, Logits, Patches, Tokens
 
 
 class Block(nn.Module):
@@ -99,43 +99,54 @@ class Vit(nn.Module):
     stochastic_depth: float = 0.0
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
+    def setup(self):
+        """Makes the layers; only those that are called have parameters."""
+        size, numerics = self.size, (self.activation, self.norm_epsilon)
+        self.patch_embedding = nn.Conv(size.width, size.patch, size.patch, padding="VALID", dtype=self.dtype)
+        if self.pool == "class_token":
+            self.class_token = self.param("class_token", nn.initializers.zeros, (1, size.width))
+        self.add_positions = pick(POSITIONS, self.positions, "positions")(dtype=self.dtype, name="positions")
+        self.drop = nn.Dropout(self.dropout)
+        self.encoder = Encoder(size, *numerics, self.dropout, self.stochastic_depth, self.dtype)
+        self.pooled = pick(POOLS, self.pool, "pool")
+        if self.pooled is AttentionPool:
+            self.pooled = AttentionPool(size.heads, size.mlp_hidden, *numerics, self.dtype, name="pool")
+        self.hidden = nn.Dense(self.pre_logits, dtype=self.dtype, name="pre_logits")
+        zeros, bias = nn.initializers.zeros, nn.initializers.constant(self.head_bias)
+        self.head = nn.Dense(self.classes, kernel_init=zeros, bias_init=bias)
+
     def __call__(self, images: Images, train: bool) -> Logits:
         """Returns a row of logits an image, or a token where `pool` is "none"."""
-        size = self.size
-        embedding = nn.Conv(
-            size.width, size.patch, strides=size.patch, padding="VALID", dtype=self.dtype, name="patch_embedding"
-        )
-        positions = pick(POSITIONS, self.positions, "positions")(dtype=self.dtype, name="positions")
-        drop = nn.Dropout(self.dropout, deterministic=not train)
-        encoder = Encoder(
-            size, self.activation, self.norm_epsilon, self.dropout, self.stochastic_depth, self.dtype, name="encoder"
-        )
-        pool = pick(POOLS, self.pool, "pool")
-        if pool is AttentionPool:
-            numerics = (self.activation, self.norm_epsilon, self.dtype)
-            pool = AttentionPool(size.heads, size.mlp_hidden, *numerics, name="pool")
+        tokens = self.in_line(self.embed(images))
+        tokens = self.encode(tokens, train)
+        return self.read(tokens)
 
-        patches = embedding(divisible(images, size.patch))
-        tokens = drop(positions(patches, self.class_token(batch=images.shape[0])))
+    def embed(self, images: Images) -> Patches:
+        """Returns an embedding for each patch (paper, eq. 1, without the positions)."""
+        return self.patch_embedding(divisible(images, self.size.patch))
+
+    def in_line(self, patches: Patches) -> Tokens:
+        """Returns the class token, if there is one, and the patches row by row, with their positions added."""
+        prefix = jnp.zeros((patches.shape[0], 0, self.size.width), self.dtype)
+        if self.pool == "class_token":
+            token = self.class_token.astype(self.dtype)
+            prefix = einops.repeat(token, "one width -> batch one width", batch=patches.shape[0])
+        return self.add_positions(patches, prefix)
+
+    def encode(self, tokens: Tokens, train: bool) -> Tokens:
+        """Returns what the encoder makes of the tokens (paper, eq. 2 and 3, and the norm of eq. 4)."""
+        tokens = self.drop(tokens, deterministic=not train)
         keep(self, "embedded", tokens)
-        tokens = encoder(tokens, train)
-        features = pool(tokens)
+        return self.encoder(tokens, train)
+
+    def read(self, tokens: Tokens) -> Logits:
+        """Returns the logits, or the features of a model without classes, in float32."""
+        features = self.pooled(tokens)
         if self.pre_logits:
-            features = nn.tanh(nn.Dense(self.pre_logits, dtype=self.dtype, name="pre_logits")(features))
+            features = nn.tanh(self.hidden(features))
         features = features.astype(jnp.float32)
         keep(self, "features", features)
-        if not self.classes:
-            return features
-        zeros, bias = nn.initializers.zeros, nn.initializers.constant(self.head_bias)
-        return nn.Dense(self.classes, kernel_init=zeros, bias_init=bias, name="head")(features)
-
-    def class_token(self, batch: int) -> Tokens:
-        """Returns the learned token that reads the image, or none of them where another pooling does it."""
-        if self.pool != "class_token":
-            return jnp.zeros((batch, 0, self.size.width), self.dtype)
-        token = self.param("class_token", nn.initializers.zeros, (1, self.size.width))
-        return einops.repeat(token.astype(self.dtype), "one width -> batch one width", batch=batch)
+        return self.head(features) if self.classes else features
 
 
 def divisible(images: Images, patch: tuple[int, int]) -> Images:
