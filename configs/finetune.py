@@ -74,7 +74,7 @@ def get_config(argument: str = "b16,cifar10") -> ConfigDict:
         "dtype": "bfloat16",
     }
     config.weights = {"path": weights, "new_head": True}
-    config.objective = {"name": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
+    config.objective = {"kind": "classification", "loss": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
     config.optimizer = {
         "name": "sgd",
         "peak_learning_rate": learning_rates[2],  # of table 4's grid; the others are one flag away

@@ -79,7 +79,7 @@ def get_config(argument: str = "b16,imagenet2012") -> ConfigDict:
         "dtype": "bfloat16",
     }
     config.weights = {"path": "", "new_head": False}
-    config.objective = {"name": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
+    config.objective = {"kind": "classification", "loss": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
     config.optimizer = {
         "name": "adamw",  # Adam with decoupled decay, b1 0.9 and b2 0.999: section 4.1
         "peak_learning_rate": peak_learning_rate,

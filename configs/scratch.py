@@ -51,7 +51,7 @@ def get_config(size: str = "") -> ConfigDict:
         "dtype": "float32",
     }
     config.weights = {"path": "", "new_head": False}
-    config.objective = {"name": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
+    config.objective = {"kind": "classification", "loss": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
     config.optimizer = {
         "name": "adamw",
         "peak_learning_rate": 2e-3,

@@ -24,7 +24,7 @@ FIELDS: dict[str, Any] = {
         "norm_epsilon": 1e-6,
     },
     "weights": {"path": ""},
-    "objective": {"name": "softmax", "mixup": 0.2},
+    "objective": {"kind": "classification", "loss": "softmax", "mixup": 0.2},
     "optimizer": {
         "name": "adamw",
         "peak_learning_rate": 1e-2,

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vit_jax import models
+from vit_jax import models, objectives
 from vit_jax.data import preprocess
 from vit_jax.models import counts
-from vit_jax.objectives.classify import Classification
 from vit_jax.tools import configuration
 from vit_jax.train import optimizers
 from vit_jax.train.config import Config
@@ -48,7 +47,7 @@ def test_every_section_is_read_by_its_constructor(name: str):
     model = models.build(classes=10, **here.model)
     height, width = here.image_size
     assert height % model.size.patch[0] == width % model.size.patch[1] == 0
-    Classification(model, **here.value_range, **here.objective)
+    objectives.build(model, **here.value_range, **here.objective)
     _, rate = optimizers.build(here.steps, **here.optimizer)
     peak = here.optimizer["peak_learning_rate"]
     warmup = here.optimizer["schedule"]["warmup_steps"]

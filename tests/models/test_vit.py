@@ -13,7 +13,6 @@ from vit_jax.models.attention import attend
 from vit_jax.models.heads import AttentionPool
 from vit_jax.models.sizes import Size
 from vit_jax.models.vit import Block, Encoder
-from vit_jax.train.steps import initial_parameters
 
 SMALL = {"width": 24, "depth": 2, "mlp_hidden": 40, "heads": 4, "patch": (4, 4)}
 
@@ -53,7 +52,7 @@ def test_parameters_have_names_that_read_as_sentences():
 
 def test_the_head_starts_from_zero_and_its_bias():
     model = models.build(SMALL | {"depth": 1}, classes=3, head_bias=-6.9)
-    parameters = initial_parameters(model, 0, (16, 16))
+    parameters = models.initial(model, jax.random.key(0), (16, 16))
     np.testing.assert_allclose(models.apply(model, parameters, images(2, 16, 16, 3)), np.full((2, 3), -6.9), rtol=1e-6)
 
 

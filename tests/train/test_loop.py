@@ -14,7 +14,7 @@ from small import train
 
 from vit_jax.data import preprocess, sources
 from vit_jax.errors import UserError
-from vit_jax.train import checkpoints, steps
+from vit_jax.train import checkpoints, experiment, steps
 from vit_jax.train.progress import Log
 
 
@@ -22,13 +22,9 @@ def digest(folder: Path) -> str:
     """Returns the sha256 of the newest checkpoint's parameters and optimiser state."""
     checkpoint = checkpoints.newest(folder / "checkpoints")
     assert checkpoint
-    from vit_jax import models, parallel
-    from vit_jax.train import optimizers
-
     config = small.config()
-    model = models.build(**checkpoint.recipe.model)
-    optimizer, _ = optimizers.build(config.steps, **config.optimizer)
-    like = steps.layout_of(parallel.make_mesh(), optimizer, model, config.image_size)
+    run = experiment.build(config)
+    like = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size)
     hashed = hashlib.sha256()
     for leaf in jax.tree.leaves(checkpoints.restore_state(checkpoint, like)):
         hashed.update(np.asarray(leaf).tobytes())
@@ -205,7 +201,7 @@ def test_tensorboard_and_profile_are_written_when_asked_for(tmp_path: Path):
         ({"evaluate__batch_size": 101}, "batch_size 101 does not divide"),
         ({"weights__path": "no/such/ViT-B_16.npz"}, "no/such/ViT-B_16.npz"),
         ({"weights__path": "no/such/run"}, "no/such/run; give a run's workdir"),
-        ({"objective__name": "sotfmax"}, 'Did you mean "softmax"'),
+        ({"objective__loss": "sotfmax"}, 'Did you mean "softmax"'),
         ({"steps": 0}, "config.steps is at least 1"),
     ],
 )

@@ -12,6 +12,7 @@ import small
 from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.models import positions
+from vit_jax.objectives.classify import Classification
 from vit_jax.train import start
 from vit_jax.weights import google
 
@@ -25,6 +26,10 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def objective_of(model):
+    return Classification(model, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
 def begun(path: str, image_size=(8, 8), classes: int = 10, **options):
     """What a run on `classes` classes at `image_size` begins with."""
     trained = start.trained(path)
@@ -32,7 +37,7 @@ def begun(path: str, image_size=(8, 8), classes: int = 10, **options):
     recipe = dataclasses.replace(
         trained.recipe, image_size=image_size, model={**trained.recipe.model, "classes": classes}
     )
-    return trained, *start.parameters(model, recipe, seed=1, path=path, **options)
+    return trained, *start.parameters(objective_of(model), recipe, seed=1, path=path, **options)
 
 
 def test_fine_tuning_takes_all_but_the_head_and_interpolates_positions(upstream: Path):
@@ -81,4 +86,4 @@ def test_another_value_range_is_refused(upstream: Path):
     trained = start.trained(str(upstream))
     recipe = dataclasses.replace(trained.recipe, mean=(0.48, 0.46, 0.41))
     with pytest.raises(UserError, match=r"trained with value_range.mean \(0.5, 0.5, 0.5\)"):
-        start.parameters(trained.model, recipe, 0, str(upstream))
+        start.parameters(objective_of(trained.model), recipe, 0, str(upstream))

@@ -27,7 +27,7 @@ def run(devices: int, count: int, accumulate: int = 1, mixup: float = 0.0, rule:
     objective = Classification(model, HALF, HALF, mixup=mixup)
     schedule = {"name": "cosine", "warmup_steps": 2}
     optimizer, rate = optimizers.build(count + 2, rule, 1e-1, schedule, clip_norm=1.0, weight_decay=0.1)
-    state = steps.initial_state(mesh, optimizer, steps.initial_parameters(model, 0, (8, 8)))
+    state = steps.initial_state(mesh, optimizer, steps.initial_parameters(objective, 0, (8, 8)))
     train_step = steps.make_train_step(objective, optimizer, rate, seed=0, accumulate=accumulate)
     placed = parallel.place_batch(mesh, batch())
     losses = []
@@ -69,10 +69,10 @@ def test_accumulation_is_the_big_batch(devices: int):
 
 def test_the_state_is_donated():
     mesh = parallel.make_mesh(1)
-    model = models.build(SMALL, classes=5)
+    objective = Classification(models.build(SMALL, classes=5), HALF, HALF)
     optimizer, rate = optimizers.build(9, "sgd", 1e-2, {"name": "constant"})
-    before = steps.initial_state(mesh, optimizer, steps.initial_parameters(model, 0, (8, 8)))
-    train_step = steps.make_train_step(Classification(model, HALF, HALF), optimizer, rate, seed=0)
+    before = steps.initial_state(mesh, optimizer, steps.initial_parameters(objective, 0, (8, 8)))
+    train_step = steps.make_train_step(objective, optimizer, rate, seed=0)
     train_step(before, parallel.place_batch(mesh, batch()))
     assert before.parameters["head"]["kernel"].is_deleted()
 
@@ -80,10 +80,10 @@ def test_the_state_is_donated():
 def test_a_step_without_augmentation_is_the_textbooks():
     """SGD on a zero head: the head's bias moves by rate x (mean of one-hot - 1/classes)."""
     mesh = parallel.make_mesh(1)
-    model = models.build(SMALL, classes=5)
+    objective = Classification(models.build(SMALL, classes=5), HALF, HALF)
     optimizer, rate = optimizers.build(9, "sgd", 0.5, {"name": "constant"}, momentum=0.0)
-    state = steps.initial_state(mesh, optimizer, steps.initial_parameters(model, 0, (8, 8)))
-    train_step = steps.make_train_step(Classification(model, HALF, HALF), optimizer, rate, seed=0)
+    state = steps.initial_state(mesh, optimizer, steps.initial_parameters(objective, 0, (8, 8)))
+    train_step = steps.make_train_step(objective, optimizer, rate, seed=0)
     state, metrics = train_step(state, parallel.place_batch(mesh, batch()))
     share = np.bincount(batch()["label"], minlength=5) / 16
     np.testing.assert_allclose(state.parameters["head"]["bias"], 0.5 * (share - 0.2), atol=1e-6)

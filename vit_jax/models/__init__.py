@@ -45,6 +45,11 @@ def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", *
     return Vit(size=numbers, classes=classes, dtype=pick(DTYPES, dtype, "dtype"), **options)
 
 
+def initial(model: nn.Module, key: jax.Array, image_size: tuple[int, int]) -> Parameters:
+    """Returns the model's parameters drawn from `key`, for RGB images of `image_size` (height, width)."""
+    return dict(model.init(key, jnp.zeros((1, *image_size, 3), jnp.float32), False)["params"])
+
+
 def apply(model: nn.Module, parameters: Parameters, images: Images, key: jax.Array | None = None) -> Logits:
     """Returns the model's logits; with a `key`, as in training: dropout and stochastic depth draw from it."""
     if key is None:

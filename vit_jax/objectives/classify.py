@@ -1,10 +1,10 @@
 """Classification: one label an image."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -30,29 +30,36 @@ def sigmoid_cross_entropy(logits: Logits, targets: Targets) -> Losses:
 LOSSES: dict[str, LossByExample] = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy}
 
 
-@dataclasses.dataclass(frozen=True)
+static = partial(flax.struct.field, pytree_node=False)
+
+
+@flax.struct.dataclass
 class Classification:
     """Learns to name the class.
 
     Attributes:
       model: images to logits.
       mean, std: of the value range, by channel, where pixels lie in [0, 1].
-      name: which of `LOSSES`.
+      loss: which of `LOSSES`.
       label_smoothing: this share of the target is spread evenly over all classes (arXiv 1512.00567).
       mixup: strength of mixup; 0 for none.
     """
 
-    model: nn.Module
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    name: str = "softmax"
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
+    model: nn.Module = static()
+    mean: tuple[float, float, float] = static()
+    std: tuple[float, float, float] = static()
+    loss: str = static(default="softmax")
+    label_smoothing: float = static(default=0.0)
+    mixup: float = static(default=0.0)
 
     def __post_init__(self):
-        pick(LOSSES, self.name, "objective")
+        pick(LOSSES, self.loss, "loss")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing is a share, at least 0 and below 1; got {self.label_smoothing}")
+
+    def initial(self, key: jax.Array, image_size: tuple[int, int]) -> Parameters:
+        """Returns the model's parameters drawn from `key`."""
+        return models.initial(self.model, key, image_size)
 
     def prepare(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
         """Returns `image` as normalised floats and `target` as a share for each class."""
@@ -63,11 +70,8 @@ class Classification:
             images, targets = augment.mixup(images, targets, self.mixup, key)
         return {"image": images, "target": targets}
 
-    def loss(
-        self, parameters: Parameters, batch: dict[str, jax.Array], key: jax.Array
-    ) -> tuple[jax.Array, dict[str, Any]]:
-        """Returns the mean loss, and with it the share of images whose likeliest class is the target's."""
+    def losses(self, parameters: Parameters, batch: dict[str, jax.Array], key: jax.Array | None) -> dict[str, Losses]:
+        """Returns the `loss`, and as `accuracy` 1 where the likeliest class is the target's."""
         logits = models.apply(self.model, parameters, batch["image"], key)
-        loss = LOSSES[self.name](logits, batch["target"]).mean()
         correct = logits.argmax(axis=-1) == batch["target"].argmax(axis=-1)
-        return loss, {"loss": loss, "accuracy": correct.mean(dtype=jnp.float32)}
+        return {"loss": LOSSES[self.loss](logits, batch["target"]), "accuracy": correct.astype(jnp.float32)}

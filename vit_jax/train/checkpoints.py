@@ -63,11 +63,14 @@ def restore_state(checkpoint: Checkpoint, like: State) -> State:
     return State(found["training"]["step"], found["parameters"], found["training"]["optimizer"])
 
 
-def restore_parameters(checkpoint: Checkpoint, like: Parameters) -> Parameters:
-    """Returns the parameters alone, laid out as `like`."""
-    wanted = ocp.args.Composite(parameters=ocp.args.StandardRestore(_abstract(like)))
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(checkpoint.path.absolute(), args=wanted)["parameters"]
+def restore_parameters(checkpoint: Checkpoint) -> Parameters:
+    """Returns the parameters alone, all that were learned, on this process's first device."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    path = checkpoint.path.absolute() / "parameters"
+    with ocp.StandardCheckpointer() as checkpointer:
+        shapes = checkpointer.metadata(path).item_metadata.tree
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+        return checkpointer.restore(path, like)
 
 
 class Keeper:

@@ -30,7 +30,7 @@ class Config:
       evaluate: `split` and `preprocess` to be examined on, `batch_size`, `every` how many steps; 0: at the end only.
       model: `models.build`, but for the number of classes, which the source knows.
       weights: what to start from; `train.start.parameters`.
-      objective: `objectives.classify.Classification`.
+      objective: `objectives.build`.
       optimizer: `train.optimizers.build`.
       checkpoint: `train.checkpoints.Keeper`.
       log: `train.progress.Log`.

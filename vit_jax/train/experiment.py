@@ -3,16 +3,15 @@
 import dataclasses
 from collections.abc import Callable
 
-import flax.linen as nn
 import optax
 from jax.sharding import Mesh
 
-from vit_jax import data, models, parallel
+from vit_jax import data, models, objectives, parallel
 from vit_jax.data import pipeline
 from vit_jax.errors import UserError, construct
 from vit_jax.evaluate import exam as exams
 from vit_jax.evaluate.classify import Classifier
-from vit_jax.objectives.classify import Classification
+from vit_jax.objectives import Objective
 from vit_jax.train import optimizers, steps
 from vit_jax.train.config import Config
 from vit_jax.train.workdir import plain
@@ -25,7 +24,7 @@ class Experiment:
 
     summary: str
     mesh: Mesh
-    model: nn.Module
+    objective: Objective
     optimizer: optax.GradientTransformation
     train_step: Callable[[steps.State, steps.Batch], tuple[steps.State, steps.Metrics]]
     batches: pipeline.Batches
@@ -44,7 +43,7 @@ def build(config: Config) -> Experiment:
     if "classes" in config.model:
         raise UserError("config.model has no field classes: their number is that of the data's classes")
     model = construct(models.build, "config.model", classes=len(source.class_names), **config.model)
-    objective = construct(Classification, "config.objective", model, **config.value_range, **config.objective)
+    objective = construct(objectives.build, "config.objective", model, **config.value_range, **config.objective)
     optimizer, rate = construct(optimizers.build, "config.optimizer", config.steps, **config.optimizer)
     mesh = construct(parallel.make_mesh, "config.mesh", **config.mesh)
     parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
@@ -53,11 +52,11 @@ def build(config: Config) -> Experiment:
     return Experiment(
         summary=f"{len(source):,} images of {len(source.class_names):,} classes ({names})",
         mesh=mesh,
-        model=model,
+        objective=objective,
         optimizer=optimizer,
         train_step=steps.make_train_step(objective, optimizer, rate, config.seed, config.accumulate),
         batches=pipeline.training(source, transform, config.batch_size, config.seed, config.threads),
-        classifier=Classifier(model, mesh, objective.mean, objective.std, objective.name),
+        classifier=Classifier(model, mesh, objective.mean, objective.std, objective.loss),
         exam=exam,
         recipe=Recipe(
             model=plain(config.model) | {"classes": len(source.class_names)},
@@ -65,7 +64,7 @@ def build(config: Config) -> Experiment:
             mean=objective.mean,
             std=objective.std,
             preprocess=plain(config.evaluate["preprocess"]),
-            loss=objective.name,
+            loss=objective.loss,
             class_names=source.class_names,
             position_resize="linear",
             source="",

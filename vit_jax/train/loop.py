@@ -65,10 +65,10 @@ def begin(run: Experiment, config: Config, checkpoint: Checkpoint | None) -> tup
                 f"{checkpoint.path} was trained on other classes than the data has now; give it the data that it was "
                 "trained on, or choose another --workdir"
             )
-        layout = steps.layout_of(run.mesh, run.optimizer, run.model, config.image_size)
+        layout = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size)
         return checkpoint.recipe, checkpoints.restore_state(checkpoint, layout)
     recipe, parameters = construct(
-        start.parameters, "config.weights", run.model, run.recipe, config.seed, **config.weights
+        start.parameters, "config.weights", run.objective, run.recipe, config.seed, **config.weights
     )
     return recipe, steps.initial_state(run.mesh, run.optimizer, parameters)
 

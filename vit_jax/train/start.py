@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import numpy as np
 
-from vit_jax import models
+from vit_jax import models, objectives
 from vit_jax.errors import UserError
+from vit_jax.objectives import Objective
 from vit_jax.shapes import Parameters
 from vit_jax.train import checkpoints
 from vit_jax.train.steps import initial_parameters
@@ -42,10 +42,8 @@ def trained(path: str) -> Trained:
     checkpoint = checkpoints.find(path)
     recipe = checkpoint.recipe
     model = models.build(**recipe.model)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = jax.eval_shape(lambda: initial_parameters(model, 0, recipe.image_size))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
-    return Trained(model, checkpoints.restore_parameters(checkpoint, like), recipe, str(checkpoint.path))
+    parameters = objectives.of_the_model(checkpoints.restore_parameters(checkpoint))
+    return Trained(model, parameters, recipe, str(checkpoint.path))
 
 
 def _google(path: str) -> Trained:
@@ -73,12 +71,12 @@ def refuse_zeroed_head(trained: Trained) -> None:
 
 
 def parameters(
-    model: nn.Module, recipe: Recipe, seed: int, path: str = "", new_head: bool = False
+    objective: Objective, recipe: Recipe, seed: int, path: str = "", new_head: bool = False
 ) -> tuple[Recipe, Parameters]:
     """Returns what a run starts from: its recipe, with what it inherits, and its parameters.
 
     Args:
-      model: that is to be trained.
+      objective: with the model that is to be trained.
       recipe: of the run.
       seed: draws what `path` does not give: everything, or a head for other classes (zeros: paper, section 3.2).
       path: where to start from, as `trained` takes it; "" to start from chance.
@@ -87,16 +85,17 @@ def parameters(
     Raises:
       UserError: nothing good at `path`, another model, or one that computes or sees images differently.
     """
-    fresh = initial_parameters(model, seed, recipe.image_size)
+    fresh = initial_parameters(objective, seed, recipe.image_size)
     if not path:
         return recipe, fresh
     upstream = trained(path)
-    refuse_differences(upstream, Trained(model, fresh, recipe, ""))
-    fitted = adapt.fit(upstream.parameters, fresh, upstream.recipe.position_resize, new_head)
+    refuse_differences(upstream, Trained(objective.model, fresh, recipe, ""))
+    mine = objectives.of_the_model(fresh)
+    fitted = adapt.fit(upstream.parameters, mine, upstream.recipe.position_resize, new_head)
     inherited = dataclasses.replace(
         recipe, position_resize=upstream.recipe.position_resize, source=f"from {upstream.recipe.source or path}"
     )
-    return inherited, fitted
+    return inherited, fitted if mine is fresh else fresh | {"model": fitted}
 
 
 def refuse_differences(upstream: Trained, here: Trained) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 import einops
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -28,11 +27,10 @@ class State:
     optimizer_state: PyTree
 
 
-def initial_parameters(model: nn.Module, seed: int, image_size: tuple[int, int]) -> Parameters:
-    """Returns the model's parameters drawn from `seed`, for RGB images of (height, width)."""
-    images = jnp.zeros((1, *image_size, 3), jnp.float32)
+def initial_parameters(objective: Objective, seed: int, image_size: tuple[int, int]) -> Parameters:
+    """Returns what is to be learned, drawn from `seed`, for RGB images of (height, width)."""
     key = jax.random.fold_in(jax.random.key(seed), 0)
-    return jax.jit(lambda key: model.init(key, images, False)["params"])(key)
+    return jax.jit(lambda key: objective.initial(key, image_size))(key)
 
 
 def initial_state(mesh: Mesh, optimizer: optax.GradientTransformation, parameters: Parameters) -> State:
@@ -43,10 +41,10 @@ def initial_state(mesh: Mesh, optimizer: optax.GradientTransformation, parameter
 
 
 def layout_of(
-    mesh: Mesh, optimizer: optax.GradientTransformation, model: nn.Module, image_size: tuple[int, int]
+    mesh: Mesh, optimizer: optax.GradientTransformation, objective: Objective, image_size: tuple[int, int]
 ) -> State:
     """Returns the shapes and shardings of a state, with no array behind them."""
-    shapes = jax.eval_shape(lambda: _start(optimizer, initial_parameters(model, 0, image_size)))
+    shapes = jax.eval_shape(lambda: _start(optimizer, initial_parameters(objective, 0, image_size)))
     layout = parallel.shardings(mesh, shapes)
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, layout
@@ -70,11 +68,11 @@ def make_train_step(
     one after the other, and their gradients averaged: the same step in less memory.
     """
 
-    def train_step(state: State, batch: Batch) -> tuple[State, Metrics]:
+    def train_step(state: State, batch: Batch, objective: Objective) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step + 1)  # 0 drew the initial parameters
         prepare_key, model_key = jax.random.split(key)
         prepared = objective.prepare(batch, prepare_key)
-        gradients, metrics = gradients_of(state.parameters, prepared, model_key)
+        gradients, metrics = gradients_of(objective, state.parameters, prepared, model_key)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         metrics |= {
@@ -84,8 +82,10 @@ def make_train_step(
         }
         return State(state.step + 1, parameters, optimizer_state), metrics
 
-    def gradients_of(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[Parameters, Metrics]:
-        one_part = jax.grad(objective.loss, has_aux=True)
+    def gradients_of(
+        objective: Objective, parameters: Parameters, batch: Batch, key: jax.Array
+    ) -> tuple[Parameters, Metrics]:
+        one_part = jax.grad(partial(mean_loss, objective), has_aux=True)
         if accumulate == 1:
             return one_part(parameters, batch, key)
         # Each device's rows are dealt out to the parts, so no row moves to another device.
@@ -101,4 +101,11 @@ def make_train_step(
         total, _ = jax.lax.scan(add, zeros, (parts, keys))
         return jax.tree.map(lambda leaf: leaf / accumulate, total)
 
-    return jax.jit(train_step, donate_argnums=0)
+    jitted = jax.jit(train_step, donate_argnums=0)
+    return lambda state, batch: jitted(state, batch, objective)
+
+
+def mean_loss(objective: Objective, parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    """Returns the mean loss of a prepared batch, and the means of all that is logged, the loss among them."""
+    means = {name: each.mean() for name, each in objective.losses(parameters, batch, key).items()}
+    return means["loss"], means
