@@ -83,7 +83,10 @@ def test_an_inception_crop_shows_its_box():
     np.testing.assert_array_equal(crop(PICTURE, np.random.default_rng(seed)), np.asarray(expected))
 
 
-@pytest.mark.parametrize(("kind", "options"), [("inception_crop", {"area": (1.0, 1.0)}), ("pad_crop", {"padding": 0})])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("inception_crop", {"area": (1.0, 1.0)}), ("pad_crop", {"padding": 0}), ("random_crop", {"crop_ratio": 1.0})],
+)
 def test_every_second_image_is_mirrored(kind, options):
     square = np.ascontiguousarray(PHOTO[:, :60])
     rng = np.random.default_rng(0)
@@ -109,12 +112,35 @@ def test_pad_crop_moves_the_image_by_up_to_its_padding():
 
 
 @pytest.mark.parametrize(
+    ("squash", "rows", "columns"),
+    [(False, 100, 100), (True, 100, 200)],  # half of the largest square in 200 x 400, or half of either side
+)
+def test_random_crops_lie_anywhere_and_have_one_size(squash, rows, columns):
+    picture = np.zeros((200, 400, 3), np.uint8)
+    picture[..., 0] = np.arange(200)[:, None]
+    picture[..., 1] = np.arange(400)[None] // 2
+    crop = preprocess.build("random_crop", (50, 50), crop_ratio=0.5, squash=squash, flip=False)
+    rng = np.random.default_rng(0)
+    crops = np.stack([crop(PIL.Image.fromarray(picture), rng) for _ in range(500)]).astype(float)
+    height = (crops[:, -1, 0, 0] - crops[:, 0, 0, 0]) * 50 / 49
+    width = (crops[:, 0, -1, 1] - crops[:, 0, 0, 1]) * 2 * 50 / 49
+    np.testing.assert_allclose(height, rows, atol=2)
+    np.testing.assert_allclose(width, columns, atol=4)
+    tops, lefts = crops[:, 0, 0, 0] / (200 - rows), crops[:, 0, 0, 1] * 2 / (400 - columns)
+    for places in (tops, lefts):
+        np.testing.assert_allclose(
+            np.quantile(places, [0.02, 0.25, 0.5, 0.75, 0.98]), [0.02, 0.25, 0.5, 0.75, 0.98], atol=0.08
+        )
+
+
+@pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
         ("incepton_crop", {}, 'Did you mean "inception_crop"'),
         ("squash", {"flip": True}, 'reads no "flip"'),
         ("squash", {"resample": "bicubik"}, 'unknown resample "bicubik". Did you mean "bicubic"'),
         ("resize_crop", {"crop_ratio": 1.2}, "crop_ratio is 1.2"),
+        ("random_crop", {"crop_ratio": 0.0}, "crop_ratio is 0.0"),
         ("inception_crop", {"area": (0.5, 0.1)}, "area is"),
         ("inception_crop", {"ratio": (2.0, 1.0)}, "ratio is"),
         ("pad_crop", {"padding": -1}, "padding is -1"),

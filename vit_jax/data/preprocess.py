@@ -34,6 +34,11 @@ def build(kind: str, image_size: Sequence[int], **options: Any) -> Transform:
     return construct(pick(TRANSFORMS, kind, "preprocess"), f'preprocess "{kind}"', (int(height), int(width)), **options)
 
 
+def _check_crop_ratio(crop_ratio: float) -> None:
+    if not 0 < crop_ratio <= 1:
+        raise UserError(f"crop_ratio is {crop_ratio}; give the part of the image that is kept, 0 < part <= 1")
+
+
 def _flip(image: Image, rng: np.random.Generator) -> Image:
     return image[:, ::-1] if rng.random() < 0.5 else image
 
@@ -72,8 +77,7 @@ class ResizeCrop(_Sized):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 < self.crop_ratio <= 1:
-            raise UserError(f"crop_ratio is {self.crop_ratio}; give the part of the image that is kept, 0 < part <= 1")
+        _check_crop_ratio(self.crop_ratio)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
         """Returns the crop at `image_size`; `rng` is not used."""
@@ -126,6 +130,33 @@ class InceptionCrop(_Sized):
 
 
 @dataclass(frozen=True)
+class RandomCrop(_Sized):
+    """A crop at a random place, its sides `crop_ratio` of the largest that fit: 384 of 448 (big_vision's transfers).
+
+    It has the sides' ratio of `image_size`, or, with `squash`, that of the image. `flip` mirrors every second image.
+    """
+
+    crop_ratio: float = 0.875
+    squash: bool = False
+    flip: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_crop_ratio(self.crop_ratio)
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
+        """Returns a crop at `image_size`."""
+        width, height = picture.size
+        fits = min(height / self.image_size[0], width / self.image_size[1])
+        most = (height, width) if self.squash else (self.image_size[0] * fits, self.image_size[1] * fits)
+        crop_height, crop_width = self.crop_ratio * most[0], self.crop_ratio * most[1]
+        top, left = rng.random() * (height - crop_height), rng.random() * (width - crop_width)
+        # What rounding adds to the far edges, Pillow would not take.
+        crop = self._resized(picture, (left, top, min(left + crop_width, width), min(top + crop_height, height)))
+        return _flip(crop, rng) if self.flip else crop
+
+
+@dataclass(frozen=True)
 class PadCrop(_Sized):
     """The image at `image_size`, moved by up to `padding` pixels each way; black comes in at the edges.
 
@@ -155,6 +186,7 @@ class PadCrop(_Sized):
 TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "inception_crop": InceptionCrop,
     "pad_crop": PadCrop,
+    "random_crop": RandomCrop,
     "resize_crop": ResizeCrop,
     "squash": Squash,
 }
