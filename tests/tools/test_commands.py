@@ -136,6 +136,12 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return error
 
 
+def test_a_section_is_replaced_whole_and_then_by_its_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["--config.source={'kind': 'folder', 'path': 'here'}", "--config.source.path=there"]
+    said = output(capsys, "train", f"--config={write_config(tmp_path)}", "--print-config", *words)
+    assert json.loads(said)["source"] == {"kind": "folder", "path": "there"}
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [

@@ -41,6 +41,21 @@ def load(argument: str) -> ConfigDict:
     return config.lock()
 
 
+def words(argument: str, default: str) -> list[str]:
+    """Returns the words of a config's argument, those that are not given taken from `default`.
+
+    Raises:
+      UserError: more words than `default` has.
+
+    >>> words("s16", default="b16,imagenet2012")
+    ['s16', 'imagenet2012']
+    """
+    given, rest = argument.split(",") if argument else [], default.split(",")
+    if len(given) > len(rest):
+        raise UserError(f'"{argument}" has {len(given)} words; at most {len(rest)} are read, as in "{default}"')
+    return given + rest[len(given) :]
+
+
 def override(config: ConfigDict, word: str) -> None:
     """Changes the field that `word`, as in `--config.model.dropout=0.1`, names.
 
@@ -69,7 +84,7 @@ def value(name: str, text: str, before: Any) -> Any:
     (10000, (32, 48))
     """
     if isinstance(before, ConfigDict):
-        raise UserError(f"{name} is a section; set one of its fields: {', '.join(before.keys())}")
+        return _section(name, text, before)
     if isinstance(before, str):
         return text
     try:
@@ -81,6 +96,16 @@ def value(name: str, text: str, before: Any) -> Any:
         return _number(read, before)
     except (ValueError, SyntaxError, KeyError, TypeError, OverflowError):
         raise UserError(f"{name} wants {_kind(before)}, like {before}; got {text!r}") from None
+
+
+def _section(name: str, text: str, before: ConfigDict) -> ConfigDict:
+    try:
+        return ConfigDict(ast.literal_eval(text.strip()))
+    except (ValueError, SyntaxError, TypeError, AttributeError):
+        example = "{'kind': 'folder', 'path': '…'}"
+        raise UserError(
+            f"{name} is a section; set one of its fields: {', '.join(before.keys())}; or all of it, as in {example}"
+        ) from None
 
 
 def _number(read: Any, like: Any) -> Any:
