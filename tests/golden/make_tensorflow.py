@@ -20,7 +20,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 import numpy as np
 import tensorflow as tf
 
-MAGNITUDES = (0, 4, 10, 15, 20, 25)
+MAGNITUDES = (0, 1, 4, 10, 15, 20, 25)
 FILL = 128
 
 

@@ -11,6 +11,7 @@ All take and return uint8 (height, width, 3) and leave the image that they are g
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vit_jax.shapes import Image
 
@@ -137,34 +138,34 @@ def rotate(image: Image, degrees: float) -> Image:
     cosine, sine = np.cos(np.float32(math.radians(degrees))), np.sin(np.float32(math.radians(degrees)))
     right = (width - (cosine * width - sine * height)) / np.float32(2)
     down = (height - (sine * width + cosine * height)) / np.float32(2)
-    return _moved(image, (cosine, -sine, right), (sine, cosine, down))
+    return _moved(image, [[cosine, -sine, right], [sine, cosine, down]])
 
 
 def shear_x(image: Image, slope: float) -> Image:
     """Moves each row to the left by `slope` times its number."""
-    return _moved(image, (1, slope, 0), (0, 1, 0))
+    return _moved(image, [[1, slope, 0], [0, 1, 0]])
 
 
 def shear_y(image: Image, slope: float) -> Image:
     """Moves each column up by `slope` times its number."""
-    return _moved(image, (1, 0, 0), (slope, 1, 0))
+    return _moved(image, [[1, 0, 0], [slope, 1, 0]])
 
 
 def translate_x(image: Image, pixels: float) -> Image:
     """Moves the image to the left."""
-    return _moved(image, (1, 0, pixels), (0, 1, 0))
+    return _moved(image, [[1, 0, pixels], [0, 1, 0]])
 
 
 def translate_y(image: Image, pixels: float) -> Image:
     """Moves the image up."""
-    return _moved(image, (1, 0, 0), (0, 1, pixels))
+    return _moved(image, [[1, 0, 0], [0, 1, pixels]])
 
 
-def _moved(image: Image, across: tuple[float, ...], down: tuple[float, ...]) -> Image:
-    """Returns at (x, y) the pixel of `image` that is nearest to (across . (x, y, 1), down . (x, y, 1)), in float32."""
+def _moved(image: Image, matrix: ArrayLike) -> Image:
+    """Returns at (x, y) the pixel of `image` that is nearest to `matrix` (2, 3) times (x, y, 1), in float32."""
     height, width, _ = image.shape
     x, y = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
-    column, row = (_rounded(x * np.float32(a) + y * np.float32(b) + np.float32(c)) for a, b, c in (across, down))
+    column, row = (_rounded(x * a + y * b + c) for a, b, c in np.asarray(matrix, np.float32))
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     # Pixels of four bytes are gathered in one go; the last of them is the fill.
     pixels = np.full((height * width + 1, 4), FILL, np.uint8)
