@@ -54,6 +54,7 @@ def get_config(argument: str = "b16,cifar10") -> ConfigDict:
         "split": f"train[:{kept}]",
         # the published code: Inception crop and flip
         "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
+        "augment": {},
     }
     config.evaluate = {
         "split": f"train[{kept}:]",  # what is held out; `./run.sh evaluate --split=test` looks at the test set, once

@@ -50,7 +50,7 @@ def get_config(argument: str = "pretrain") -> ConfigDict:
     config.image_size = (pixels, pixels)
     config.value_range = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     config.source = fractals if stage == "pretrain" else digits
-    config.train = {"split": "train", "preprocess": CROP}
+    config.train = {"split": "train", "preprocess": CROP, "augment": {}}
     config.evaluate = {
         "split": "val" if stage == "pretrain" else "test",
         "preprocess": {"kind": "squash"},

@@ -59,6 +59,7 @@ def get_config(argument: str = "b16,imagenet2012") -> ConfigDict:
         "split": "train[:99%]",
         # the published code: Inception crop and flip
         "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
+        "augment": {},
     }
     config.evaluate = {
         "split": "train[99%:]",  # paper, appendix B.1.1: 1% held out

@@ -31,6 +31,7 @@ def get_config(size: str = "") -> ConfigDict:
     config.train = {
         "split": "train[:95%]",
         "preprocess": {"kind": "inception_crop", "area": (0.3, 1.0), "flip": True},
+        "augment": {},
     }
     config.evaluate = {
         "split": "train[95%:]",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vit_jax import models, objectives
-from vit_jax.data import preprocess
+from vit_jax.data import distortions, preprocess
 from vit_jax.models import counts
 from vit_jax.tools import configuration
 from vit_jax.train import optimizers
@@ -55,6 +55,7 @@ def test_every_section_is_read_by_its_constructor(name: str):
     assert float(rate(here.steps)) == pytest.approx(0, abs=1e-3 * peak)
     for half in (here.train, here.evaluate):
         preprocess.build(image_size=here.image_size, **half["preprocess"])
+    distortions.after(lambda picture, rng: picture, here.train["augment"])
 
 
 # Paper, table 3: epochs x images / 4096, peak, weight decay, dropout.

@@ -1,23 +1,31 @@
 """Images: where they come from, how they are cut, how they become batches."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from vit_jax.data import distortions, sources
 from vit_jax.data import preprocess as preprocessing
-from vit_jax.data import sources
 from vit_jax.data.examples import Relabelled
 from vit_jax.errors import UserError, construct
 
 
 def opened(
-    source: Mapping[str, Any], image_size: Sequence[int], split: str, preprocess: Mapping[str, Any]
+    source: Mapping[str, Any],
+    image_size: Sequence[int],
+    split: str,
+    preprocess: Mapping[str, Any],
+    augment: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[sources.Source, preprocessing.Transform]:
     """Returns the `split` of a source and the transform of its images, as config sections describe them.
+
+    `augment` names what happens to an image after it is cropped, kind by kind; `data.distortions` has the kinds.
 
     Raises:
       UserError: a section that says something unknown, or data that is not there.
     """
     transform = construct(preprocessing.build, "preprocess", image_size=image_size, **preprocess)
+    transform = distortions.after(transform, augment)
     return construct(sources.build, "config.source", split=split, **source), transform
 
 

@@ -26,7 +26,8 @@ class Config:
       image_size: (height, width) that the model sees.
       value_range: `mean` and `std` by channel, where pixels lie in [0, 1].
       source: where the images are; `data.sources.build`.
-      train: `split` of the source to learn from, and `preprocess`, how its images are cropped; `data.preprocess.build`.
+      train: `split` of the source to learn from, `preprocess`, how its images are cropped, and `augment`, what happens
+        to them then; `data.opened`.
       evaluate: `split` and `preprocess` to be examined on, `batch_size`, `every` how many steps; 0: at the end only.
       model: `models.build`, but for the number of classes, which the source knows.
       weights: what to start from; `train.start.parameters`.
