@@ -37,10 +37,7 @@ def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", *
       UserError: an option that the family does not have, or a word that it does not know.
     """
     numbers = by_name(size) if isinstance(size, str) else by_numbers(size, "config.model.size")
-    family = FAMILIES[type(numbers)]
-    known = [field.name for field in dataclasses.fields(family) if field.name not in ("parent", "name")]  # Flax's two
-    if isinstance(numbers, Size) and numbers.stem is None:
-        known = [name for name in known if name not in OF_STEMS]
+    known = options_of(numbers)
     for option in options:
         if option not in known:
             raise UserError(f'config.model reads no "{option}".{did_you_mean(option, known)}')
@@ -49,7 +46,14 @@ def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", *
     for rate in ("dropout", "stochastic_depth"):
         if not 0 <= options.get(rate, 0) < 1:
             raise UserError(f"model.{rate} is a probability, at least 0 and below 1; got {options[rate]}")
-    return family(size=numbers, classes=classes, dtype=pick(DTYPES, dtype, "dtype"), **options)
+    return FAMILIES[type(numbers)](size=numbers, classes=classes, dtype=pick(DTYPES, dtype, "dtype"), **options)
+
+
+def options_of(size: Size | ResNetSize) -> list[str]:
+    """Returns the fields that a model of this size reads, the stem's only where there is one."""
+    fields = [field.name for field in dataclasses.fields(FAMILIES[type(size)])]
+    unread = {"parent", "name"} | (OF_STEMS if isinstance(size, Size) and size.stem is None else set())  # Flax's two
+    return [name for name in fields if name not in unread]
 
 
 def apply(model: nn.Module, parameters: Parameters, images: Images, key: jax.Array | None = None) -> Logits:

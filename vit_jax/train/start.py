@@ -102,9 +102,11 @@ def parameters(
 
 def refuse_differences(upstream: Trained, here: Trained) -> None:
     """Raises UserError if the model `here` computes or sees images otherwise than the one that was trained upstream."""
-    both = [name for name in NUMERICS if hasattr(upstream.model, name) and hasattr(here.model, name)]
+    theirs, ours = upstream.model, here.model
+    alike = type(theirs) is type(ours)  # else the arrays do not fit, and adapt.fit says so
+    shared = set(models.options_of(theirs.size)) & set(models.options_of(ours.size)) if alike else set()
     pairs: Mapping[str, tuple[Any, Any]] = {
-        **{f"model.{name}": (getattr(upstream.model, name), getattr(here.model, name)) for name in both},
+        **{f"model.{name}": (getattr(theirs, name), getattr(ours, name)) for name in NUMERICS if name in shared},
         "value_range.mean": (upstream.recipe.mean, here.recipe.mean),
         "value_range.std": (upstream.recipe.std, here.recipe.std),
     }
