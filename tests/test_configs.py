@@ -46,7 +46,7 @@ def test_every_section_is_read_by_its_constructor(name: str):
     here = config(name)
     model = models.build(classes=10, **here.model)
     height, width = here.image_size
-    assert height % model.size.patch[0] == width % model.size.patch[1] == 0
+    assert height % model.size.stride[0] == width % model.size.stride[1] == 0
     objectives.build(model, **here.value_range, **here.objective)
     _, rate = optimizers.build(here.steps, **here.optimizer)
     peak = here.optimizer["peak_learning_rate"]

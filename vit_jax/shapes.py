@@ -15,6 +15,9 @@ Image: TypeAlias = UInt8[np.ndarray, "height width 3"]
 # On the devices.
 Pixels: TypeAlias = UInt8[jax.Array, "batch image_height image_width 3"]
 Images: TypeAlias = Float[jax.Array, "batch image_height image_width channels"]
+FeatureMap: TypeAlias = Float[jax.Array, "batch map_rows map_columns map_channels"]  # inside a ResNet
+NextMap: TypeAlias = Float[jax.Array, "batch next_rows next_columns next_channels"]  # what a layer makes of it
+ConvKernel: TypeAlias = Float[jax.Array, "side side channels filters"]
 Patches: TypeAlias = Float[jax.Array, "batch rows columns width"]
 Tokens: TypeAlias = Float[jax.Array, "batch tokens width"]
 Prefix: TypeAlias = Float[jax.Array, "batch prefix width"]  # tokens that stand before the patches'

@@ -14,7 +14,7 @@ from vit_jax.errors import UserError
 from vit_jax.models import positions
 from vit_jax.objectives.classify import Classification
 from vit_jax.train import start
-from vit_jax.weights import google
+from vit_jax.weights import bit, google
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +87,56 @@ def test_another_value_range_is_refused(upstream: Path):
     recipe = dataclasses.replace(trained.recipe, mean=(0.48, 0.46, 0.41))
     with pytest.raises(UserError, match=r"trained with value_range.mean \(0.5, 0.5, 0.5\)"):
         start.parameters(objective_of(trained.model), recipe, 0, str(upstream))
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def published(name: str, folder: Path) -> str:
+    """Writes the weights of a golden file as Google would have; returns their path."""
+    arrays = dict(np.load(GOLDEN / f"{name}.npz"))
+    weights = {key.removeprefix("weights/"): array for key, array in arrays.items() if key.startswith("weights/")}
+    np.savez(folder / f"{name}.npz", **weights)
+    return str(folder / f"{name}.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "size", "option"),
+    [
+        ("hybrid", google.load, (32, 32), ("stem_norm_epsilon", 1e-6)),
+        ("bit", bit.load, (480, 480), ("norm_epsilon", 1e-5)),
+    ],
+)
+def test_a_published_file_tells_its_family(name: str, read, size: tuple[int, int], option, tmp_path: Path):
+    trained = start.trained(published(name, tmp_path))
+    arrays = dict(np.load(tmp_path / f"{name}.npz"))
+    jax.tree.map(np.testing.assert_array_equal, trained.parameters, read(arrays).parameters)
+    assert (trained.recipe.image_size, trained.recipe.source) == (size, f"{name}.npz")
+    assert getattr(trained.model, option[0]) == option[1]
+    logits = jax.jit(lambda p, x: models.apply(trained.model, p, x))(trained.parameters, np.zeros((1, 32, 32, 3)))
+    assert logits.shape == (1, 7) and np.any(logits)
+
+
+def test_a_hybrid_fine_tunes_at_another_size_on_another_task(tmp_path: Path):
+    trained, _, parameters = begun(published("hybrid", tmp_path), image_size=(40, 24), classes=3)
+    expected = positions.resize(
+        jax.numpy.asarray(trained.parameters["positions"]["grid"]), (5, 3), "linear_align_corners"
+    )
+    np.testing.assert_array_equal(parameters["positions"]["grid"], expected)
+    jax.tree.map(np.testing.assert_array_equal, parameters["stem"], trained.parameters["stem"])
+    assert parameters["head"]["kernel"].shape == (24, 3)
+
+
+@pytest.mark.parametrize(("name", "other"), [("hybrid", "google"), ("bit", "bit")])
+def test_another_standardization_is_refused(name: str, other: str, tmp_path: Path):
+    trained = start.trained(published(name, tmp_path))
+    here = dataclasses.replace(trained, model=trained.model.copy(standardization="timm"))
+    with pytest.raises(UserError, match=f"trained with model.standardization {other}, the config has timm"):
+        start.refuse_differences(trained, here)
+
+
+def test_a_model_of_another_family_is_refused(tmp_path: Path):
+    recipe = dataclasses.replace(start.trained(published("bit", tmp_path)).recipe, image_size=(32, 32))
+    model = models.build(**{"size": small.FIELDS["model"]["size"], "classes": 7, "norm_epsilon": 1e-5})
+    with pytest.raises(UserError, match="these weights are not the model's; the model has no: norm/bias"):
+        start.parameters(objective_of(model), recipe, 0, str(tmp_path / "bit.npz"))

@@ -14,6 +14,7 @@ from vit_jax.models.intermediates import keep
 from vit_jax.models.mlp import Mlp
 from vit_jax.models.positions import POSITIONS
 from vit_jax.models.sizes import Size
+from vit_jax.models.stem import Stem
 from vit_jax.shapes import Images, Logits, Patches, Tokens
 
 
@@ -74,7 +75,7 @@ class Vit(nn.Module):
     """Images to logits.
 
     Attributes:
-      size: width, depth, heads, hidden size of the MLP, patch.
+      size: width, depth, heads, hidden size of the MLP, patch; the stem of a hybrid.
       classes: how many logits; 0 leaves the head out and returns the features.
       pool: "class_token" (the paper's), "mean", "map" (attention pooling) or "none". Only the first has a class token.
       positions: "learned" (the paper's), "sincos2d" or "none".
@@ -84,6 +85,8 @@ class Vit(nn.Module):
       norm_epsilon: added to the variance by every norm.
       dropout: after every dense layer but query, key and value, and after the positions (paper, appendix B.1).
       stochastic_depth: the chance to skip the last block; earlier ones less.
+      standardization: of the kernels of a hybrid's stem, a name in resnet.STANDARDIZATIONS.
+      stem_norm_epsilon: added to the variance by every norm of a hybrid's stem.
       dtype: what the layers compute in. Parameters, softmax, norm statistics and logits are float32 throughout.
     """
 
@@ -97,11 +100,15 @@ class Vit(nn.Module):
     norm_epsilon: float = 1e-6
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    standardization: str = "google"
+    stem_norm_epsilon: float = 1e-6
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
         """Makes the layers; only those that are called have parameters."""
         size, numerics = self.size, (self.activation, self.norm_epsilon)
+        if size.stem:
+            self.stem = Stem(size.stem, self.standardization, self.stem_norm_epsilon, self.dtype)
         self.patch_embedding = nn.Conv(size.width, size.patch, size.patch, padding="VALID", dtype=self.dtype)
         if self.pool == "class_token":
             self.class_token = self.param("class_token", nn.initializers.zeros, (1, size.width))
@@ -122,8 +129,11 @@ class Vit(nn.Module):
         return self.read(tokens)
 
     def embed(self, images: Images) -> Patches:
-        """Returns an embedding for each patch (paper, eq. 1, without the positions)."""
-        return self.patch_embedding(divisible(images, self.size.patch))
+        """Returns an embedding for each patch, of a hybrid's map too (paper, eq. 1, without the positions)."""
+        features = divisible(images, self.size.stride)
+        if self.size.stem:
+            features = self.stem(features)
+        return self.patch_embedding(features)
 
     def in_line(self, patches: Patches) -> Tokens:
         """Returns the class token, if there is one, and the patches row by row, with their positions added."""

@@ -5,7 +5,7 @@ import rich.table
 
 from vit_jax import models
 from vit_jax.models import counts
-from vit_jax.models.sizes import ENCODERS, by_name
+from vit_jax.models.sizes import ENCODERS, HYBRIDS, RESNETS, ResNetSize, Size, by_name
 from vit_jax.tools.arguments import Parser
 
 # Paper, table 1: rounded, and by no single rule of what is counted.
@@ -21,14 +21,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--image-size", type=int, default=224, help="in pixels, of a square image (default 224)")
     given = parser.parse(arguments)
 
-    table = rich.table.Table("size", "width", "depth", "heads", "MLP", "parameters", "paper")
+    table = rich.table.Table("size", "width", "depth", "heads", "MLP", "ResNet", "parameters", "paper")
     for column in table.columns[1:]:
         column.justify = "right"
     usual = [f"{encoder}/{patch}" for encoder in ENCODERS for patch in PATCHES.get(encoder, (32, 16))]
-    for name in given.names or usual:
-        size = by_name(name)
+    for name in given.names or [*usual, *HYBRIDS, *RESNETS]:
         count = counts.parameters(models.build(name, classes=given.classes), (given.image_size, given.image_size))
-        numbers = (size.width, size.depth, size.heads, size.mlp_hidden)
-        table.add_row(name, *map(str, numbers), f"{count:,}", PAPER.get(name.partition("/")[0], ""))
+        table.add_row(name, *numbers(by_name(name)), f"{count:,}", PAPER.get(name.partition("/")[0], ""))
     rich.console.Console(width=100, highlight=False).print(table)
     return 0
+
+
+def numbers(size: Size | ResNetSize) -> tuple[str, ...]:
+    """Returns width, depth, heads and hidden size of the encoder, and the units of the ResNet's stages.
+
+    >>> numbers(by_name("R50+B/16"))
+    ('768', '12', '12', '3072', '3-4-9')
+    """
+    if isinstance(size, ResNetSize):
+        return str(size.width), "", "", "", "-".join(map(str, size.units))
+    stem = "" if size.stem is None else "-".join(map(str, size.stem.units)) or "root"
+    return str(size.width), str(size.depth), str(size.heads), str(size.mlp_hidden), stem

@@ -14,11 +14,11 @@ from vit_jax.objectives import Objective
 from vit_jax.shapes import Parameters
 from vit_jax.train import checkpoints
 from vit_jax.train.steps import initial_parameters
-from vit_jax.weights import adapt, files, google
+from vit_jax.weights import adapt, bit, files, google
 from vit_jax.weights.recipe import Recipe
 
 # What a model computes with, besides its arrays; weights are only good with what they were trained with.
-NUMERICS = ("activation", "norm_epsilon")
+NUMERICS = ("activation", "norm_epsilon", "standardization", "stem_norm_epsilon")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +32,14 @@ class Trained:
 
 
 def trained(path: str) -> Trained:
-    """Returns what stands at `path`: a run's workdir (its best checkpoint), a checkpoint's folder, or Google's `.npz`.
+    """Returns what stands at `path`: a run's workdir (its best checkpoint), a checkpoint's folder, or an `.npz` that
+    Google published: a Vision Transformer, a hybrid or a BiT.
 
     Raises:
       UserError: there is nothing good at `path`.
     """
     if str(path).endswith(".npz"):
-        return _google(path)
+        return _published(path)
     checkpoint = checkpoints.find(path)
     recipe = checkpoint.recipe
     model = models.build(**recipe.model)
@@ -46,13 +47,13 @@ def trained(path: str) -> Trained:
     return Trained(model, parameters, recipe, str(checkpoint.path))
 
 
-def _google(path: str) -> Trained:
-    loaded = google.load(files.read_npz(path))
+def _published(path: str) -> Trained:
+    arrays = files.read_npz(path)
+    loaded = bit.load(arrays) if bit.ROOT in arrays else google.load(arrays)
     options = loaded.model_options()
-    (rows, columns), (height, width) = loaded.grid, loaded.size.patch
     recipe = Recipe(
         model=options,
-        image_size=(rows * height, columns * width),
+        image_size=loaded.image_size,
         mean=loaded.mean,
         std=loaded.std,
         preprocess={"kind": "squash"},
@@ -100,8 +101,11 @@ def parameters(
 
 def refuse_differences(upstream: Trained, here: Trained) -> None:
     """Raises UserError if the model `here` computes or sees images otherwise than the one that was trained upstream."""
+    theirs, ours = upstream.model, here.model
+    alike = type(theirs) is type(ours)  # else the arrays do not fit, and adapt.fit says so
+    shared = set(models.options_of(theirs.size)) & set(models.options_of(ours.size)) if alike else set()
     pairs: Mapping[str, tuple[Any, Any]] = {
-        **{f"model.{name}": (getattr(upstream.model, name), getattr(here.model, name)) for name in NUMERICS},
+        **{f"model.{name}": (getattr(theirs, name), getattr(ours, name)) for name in NUMERICS if name in shared},
         "value_range.mean": (upstream.recipe.mean, here.recipe.mean),
         "value_range.std": (upstream.recipe.std, here.recipe.std),
     }

@@ -1,17 +1,17 @@
-"""Google's Vision Transformers as `.npz` files: the paper's, AugReg's and SAM's (gs://vit_models)."""
+"""Google's Vision Transformers and hybrids as `.npz` files: the paper's, AugReg's and SAM's (gs://vit_models)."""
 
-import logging
 from collections.abc import Mapping
+from typing import Any
 
 import einops
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vit_jax.errors import UserError, pick
-from vit_jax.models.sizes import Size
+from vit_jax.models.sizes import ResNetSize, Size
 from vit_jax.shapes import Parameters
-from vit_jax.weights.loaded import Loaded
-from vit_jax.weights.rename import Arrays, Row, refuse, split_positions, to_ours, to_theirs
+from vit_jax.weights.loaded import Loaded, is_zeroed, refuse_other_kinds
+from vit_jax.weights.rename import Arrays, Row, split_positions, to_ours, to_theirs, units_of
 
 # Submodules were counted through a block before Flax linen ("original", all published files), class by class since.
 # LayerNorm_0 comes before attention in both; (attention, norm before the MLP, MLP):
@@ -21,17 +21,17 @@ NUMBERINGS = {
 }
 
 # How the family was trained, which the files do not say: google-research/vision_transformer at c6de1e5.
-RECIPE = {
-    "activation": "gelu_tanh",
-    "norm_epsilon": 1e-6,
-    "mean": (0.5, 0.5, 0.5),
-    "std": (0.5, 0.5, 0.5),
-    "position_resize": "linear_align_corners",
-}
+NUMERICS = {"activation": "gelu_tanh", "norm_epsilon": 1e-6}
+STEM_NUMERICS = {"standardization": "google", "stem_norm_epsilon": 1e-6}
+RECIPE = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "position_resize": "linear_align_corners"}
+
+# Group norms were published as Flax made them before 0.3.6, with the axes of a map (google/flax issue 1721).
+PUBLISHED_NORM = "1 1 1 channels -> channels"
+UNITS = r"stem/stage(\d)/unit(\d{2})/.*"
 
 
 def rows(numbering: str) -> tuple[Row, ...]:
-    """Returns the table of a plain Vision Transformer (no hybrid) in one of the NUMBERINGS."""
+    """Returns the table of a Vision Transformer, the stem of a hybrid left out, in one of the NUMBERINGS."""
     attention, norm_mlp, mlp = pick(NUMBERINGS, numbering, "numbering")
     theirs, ours = "Transformer/encoderblock_*", "encoder/block*"
     return (
@@ -52,12 +52,27 @@ def rows(numbering: str) -> tuple[Row, ...]:
     )
 
 
+def stem_rows(units: tuple[int, ...], norm: str | None = PUBLISHED_NORM) -> tuple[Row, ...]:
+    """Returns the table of a hybrid's stem of so many `units` a stage; `norm` is the pattern of its norms' arrays."""
+    rows = [Row("conv_root/kernel", "stem/root/kernel"), *_norm("gn_root", "stem/root_norm", norm)]
+    for stage, count in enumerate(units, 1):
+        for unit in range(1, count + 1):
+            theirs, ours = f"block{stage}/unit{unit}", f"stem/stage{stage}/unit{unit:02}"
+            for layer in (1, 2, 3):
+                rows.append(Row(f"{theirs}/conv{layer}/kernel", f"{ours}/conv{layer}/kernel"))
+                rows += _norm(f"{theirs}/gn{layer}", f"{ours}/norm{layer}", norm)
+            if unit == 1:
+                rows.append(Row(f"{theirs}/conv_proj/kernel", f"{ours}/projection/kernel"))
+                rows += _norm(f"{theirs}/gn_proj", f"{ours}/projection_norm", norm)
+    return tuple(rows)
+
+
 def _dense(theirs: str, ours: str, optional: bool = False) -> list[Row]:
     return [Row(f"{theirs}/{leaf}", f"{ours}/{leaf}", optional=optional) for leaf in ("kernel", "bias")]
 
 
-def _norm(theirs: str, ours: str) -> list[Row]:
-    return [Row(f"{theirs}/{leaf}", f"{ours}/{leaf}") for leaf in ("scale", "bias")]
+def _norm(theirs: str, ours: str, pattern: str | None = None) -> list[Row]:
+    return [Row(f"{theirs}/{leaf}", f"{ours}/{leaf}", pattern) for leaf in ("scale", "bias")]
 
 
 def load(arrays: Arrays, grid: tuple[int, int] | None = None) -> Loaded:
@@ -68,39 +83,35 @@ def load(arrays: Arrays, grid: tuple[int, int] | None = None) -> Loaded:
       grid: (rows, columns) of patches that the positions were learned on; None for a square, as all published ones.
 
     Raises:
-      UserError: a hybrid, names or shapes of another family, arrays that are not floats, positions off the grid.
+      UserError: names or shapes of another family, arrays that are not floats, positions off the grid.
     """
+    refuse_other_kinds(arrays)
+    table = rows("linen" if any("/MlpBlock_0/" in name for name in arrays) else "original")
     if "conv_root/kernel" in arrays:
-        raise UserError(
-            'hybrid checkpoints (with "conv_root", a ResNet below the Transformer) are not supported yet; '
-            "choose a plain one such as ViT-B_16"
-        )
-    odd = [f"{name} {array.dtype}" for name, array in arrays.items() if array.dtype.kind != "f"]
-    refuse("weights are arrays of floats", {"of another kind": odd}, "Choose a checkpoint saved as float32.")
-
-    numbering = "linen" if any("/MlpBlock_0/" in name for name in arrays) else "original"
-    ours = to_ours(arrays, rows(numbering))
+        flat = "gn_root/scale" in arrays and arrays["gn_root/scale"].ndim == 1
+        units = units_of(arrays, r"block(\d)/unit(\d{1,2})/.*")
+        table += stem_rows(units, None if flat else PUBLISHED_NORM)
+    ours = to_ours(arrays, table)
     prefix = 1 if "class_token" in ours else 0
     prefixes, ours["positions/grid"] = split_positions(ours.pop("positions/table"), prefix, grid)
     if prefix:
         ours["positions/prefix"] = prefixes
     ours = {name: np.asarray(array, np.float32) for name, array in ours.items()}
-
-    zeroed_head = not ours["head/kernel"].any()
-    if zeroed_head:
-        logging.getLogger(__name__).warning("the head of this checkpoint is all zeros: fine-tune it before predicting")
+    zeroed_head = is_zeroed(ours["head/kernel"])
     return Loaded(unflatten_dict(ours, sep="/"), zeroed_head=zeroed_head, **_facts(ours), **RECIPE)
 
 
 def save(parameters: Parameters, numbering: str = "original") -> dict[str, np.ndarray]:
-    """Returns `parameters` as Google would have written them: the exact inverse of `load`."""
+    """Returns `parameters` as Google published such: the exact inverse of `load`."""
     ours = {name: np.asarray(array) for name, array in flatten_dict(parameters, sep="/").items()}
     table = einops.rearrange(ours.pop("positions/grid"), "rows columns width -> (rows columns) width")
     ours["positions/table"] = np.concatenate([ours.pop("positions/prefix", table[:0]), table])
-    return to_theirs(ours, rows(numbering))
+    hybrid = "stem/root/kernel" in ours
+    stem = stem_rows(units_of(ours, UNITS)) if hybrid else ()
+    return to_theirs(ours, rows(numbering) + stem)
 
 
-def _facts(ours: Mapping[str, np.ndarray]) -> dict[str, object]:
+def _facts(ours: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Returns what the arrays themselves tell about their model."""
 
     def sizes(name: str, axes: str) -> dict[str, int]:
@@ -113,16 +124,25 @@ def _facts(ours: Mapping[str, np.ndarray]) -> dict[str, object]:
 
     patch = sizes("patch_embedding/kernel", "height width _ features")
     query = sizes("encoder/block00/attention/query/kernel", "width heads _")
+    hybrid = "stem/root/kernel" in ours
+    size = Size(
+        width=query["width"],
+        depth=sum(name.endswith("/norm_mlp/scale") for name in ours),
+        mlp_hidden=sizes("encoder/block00/mlp/hidden/kernel", "_ hidden")["hidden"],
+        heads=query["heads"],
+        patch=(patch["height"], patch["width"]),
+        stem=ResNetSize(units_of(ours, UNITS), sizes("stem/root/kernel", "_ _ _ width")["width"]) if hybrid else None,
+    )
+    (rows, columns), (height, width) = ours["positions/grid"].shape[:2], size.stride
     return {
-        "size": Size(
-            width=query["width"],
-            depth=sum(name.endswith("/norm_mlp/scale") for name in ours),
-            mlp_hidden=sizes("encoder/block00/mlp/hidden/kernel", "_ hidden")["hidden"],
-            heads=query["heads"],
-            patch=(patch["height"], patch["width"]),
-        ),
-        "grid": ours["positions/grid"].shape[:2],
+        "size": size,
+        "image_size": (rows * height, columns * width),
         "classes": sizes("head/kernel", "_ classes")["classes"],
-        "pool": "class_token" if "class_token" in ours else "mean",
-        "pre_logits": sizes("pre_logits/kernel", "_ features")["features"] if "pre_logits/kernel" in ours else 0,
+        "options": {
+            "pool": "class_token" if "class_token" in ours else "mean",
+            "positions": "learned",
+            "pre_logits": sizes("pre_logits/kernel", "_ features")["features"] if "pre_logits/kernel" in ours else 0,
+            **NUMERICS,
+            **(STEM_NUMERICS if hybrid else {}),
+        },
     }

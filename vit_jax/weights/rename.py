@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import einops
 import numpy as np
@@ -48,8 +48,10 @@ class _Route:
 
     def block_of(self, name: str) -> int | None:
         """Returns the block's number in `name` (0 where names have none), or None if `name` is not of this route."""
+        if "*" not in self.source:
+            return 0 if name == self.source else None
         found = re.fullmatch(re.escape(self.source).replace(r"\*", r"(\d{1,4})"), name)
-        block = int(found[1]) if found and found.groups() else 0
+        block = int(found[1]) if found else 0
         return block if found and self.name(block) == name else None
 
 
@@ -122,6 +124,16 @@ def shortened(names: Sequence[str], most: int = 8) -> str:
     """
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
+
+
+def units_of(names: Iterable[str], pattern: str) -> tuple[int, ...]:
+    """Returns how many units each stage of a ResNet has; the groups of `pattern` are the numbers of stage and unit.
+
+    >>> units_of(["block1/unit1/gn", "block1/unit2/gn", "block2/unit1/gn", "head"], r"block(\\d)/unit(\\d)/.*")
+    (2, 1)
+    """
+    units = {found.groups() for name in names if (found := re.fullmatch(pattern, name))}
+    return tuple(sum(stage == other for other, _ in units) for stage in sorted({stage for stage, _ in units}))
 
 
 def split_positions(
