@@ -95,6 +95,24 @@ class Selection:
         return self.source[int(self.indices[index])]
 
 
+class Concatenation:
+    """The examples of `sources`, which have the same classes, one source after the other."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self.sources = sources
+        self.class_names = sources[0].class_names
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources))
+
+    def __getitem__(self, index: int) -> Example:
+        for source in self.sources:
+            if index < len(source):
+                return source[index]
+            index -= len(source)
+        raise IndexError("beyond the last example")
+
+
 class Relabelled:
     """The examples of `source`, their labels counted in `class_names`, which hold all of the source's own."""
 

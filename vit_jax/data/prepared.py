@@ -1,17 +1,29 @@
 """Datasets prepared by TensorFlow Datasets, read without TensorFlow."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from vit_jax.data.examples import Example, Source
 from vit_jax.errors import UserError, did_you_mean
 
+Record: TypeAlias = Mapping[str, Any]
+
 
 class Prepared:
-    """Gives the records of a tfds data source as examples, the image still encoded."""
+    """Gives the records of a tfds data source as examples: what `image` and `label` make of each."""
 
-    def __init__(self, records: Any, class_names: tuple[str, ...], image: str, label: str, title: str):
+    def __init__(
+        self,
+        records: Any,
+        class_names: Sequence[str],
+        image: Callable[[Record], bytes | np.ndarray],
+        label: Callable[[Record], int],
+        title: str,
+    ):
         self.records = records
-        self.class_names = class_names
+        self.class_names = tuple(class_names)
         self.image = image
         self.label = label
         self.title = title
@@ -23,7 +35,7 @@ class Prepared:
         if index >= len(self):  # tfds raises ValueError, which does not end a loop
             raise IndexError(f"record {index} of {len(self)}")
         record = self.records[index]
-        return Example(record[self.image], int(record[self.label]), f"{self.title}[{index}]")
+        return Example(self.image(record), int(self.label(record)), f"{self.title}[{index}]")
 
 
 def tfds(split: str, name: str, data_dir: str = "", image: str = "image", label: str = "label") -> Source:
@@ -34,6 +46,14 @@ def tfds(split: str, name: str, data_dir: str = "", image: str = "image", label:
     Raises UserError where the data is not prepared, is prepared in a format without random access, or lacks the split
     or a key.
     """
+    builder = opened(name, data_dir)
+    class_names = class_names_of(builder, name, label)
+    found = records(builder, split, name, image)
+    return Prepared(found, class_names, lambda r: r[image], lambda r: r[label], f"{name} {split}")
+
+
+def opened(name: str, data_dir: str) -> Any:
+    """Returns tfds' builder of a prepared dataset; raises UserError where there is none."""
     import tensorflow_datasets
     from tensorflow_datasets.core.registered import DatasetNotFoundError
 
@@ -42,25 +62,48 @@ def tfds(split: str, name: str, data_dir: str = "", image: str = "image", label:
     except DatasetNotFoundError:
         place = data_dir or "its own folder"
         raise UserError(f'tfds knows no dataset "{name}", and none is prepared in {place}; check both') from None
-    prepare = (
+    if not (builder.data_path / "dataset_info.json").exists():
+        raise UserError(f'there is no "{builder.data_path}"; {_how_to_prepare(builder, name)}')
+    return builder
+
+
+def class_names_of(builder: Any, name: str, label: str) -> tuple[str, ...]:
+    """Returns the classes that the key `label` tells apart; raises UserError if it is none of a class."""
+    import tensorflow_datasets
+
+    feature = _feature(builder, name, label)
+    if not isinstance(feature, tensorflow_datasets.features.ClassLabel):
+        raise UserError(f'"{label}" of "{name}" is {feature}; name the key of a single class label')
+    return tuple(feature.names)
+
+
+def records(builder: Any, split: str, name: str, image: str) -> Any:
+    """Returns the records of a split, their images still encoded, by random access.
+
+    Raises:
+      UserError: no such split or key, or a format without random access.
+    """
+    import tensorflow_datasets
+
+    _feature(builder, name, image)
+    try:
+        return builder.as_data_source(split=split, decoders={image: tensorflow_datasets.decode.SkipDecoding()})
+    except NotImplementedError:
+        what = f'"{builder.data_path}" is {builder.info.file_format.value}, which has no random access'
+        raise UserError(f"{what}; {_how_to_prepare(builder, name)}") from None
+    except ValueError as error:
+        raise UserError(f'cannot read split "{split}" of "{name}": {str(error).splitlines()[0]}') from None
+
+
+def _feature(builder: Any, name: str, key: str) -> Any:
+    features = builder.info.features
+    if key not in features:
+        raise UserError(f'a record of "{name}" has no "{key}".{did_you_mean(key, features)}')
+    return features[key]
+
+
+def _how_to_prepare(builder: Any, name: str) -> str:
+    return (
         f"prepare it where TensorFlow is installed: tfds build {name} --file_format=array_record "
         f"--data_dir={builder.data_dir_root}"
     )
-    if not (builder.data_path / "dataset_info.json").exists():
-        raise UserError(f'there is no "{builder.data_path}"; {prepare}')
-    features = builder.info.features
-    for key in (image, label):
-        if key not in features:
-            raise UserError(f'a record of "{name}" has no "{key}".{did_you_mean(key, features)}')
-    if not isinstance(features[label], tensorflow_datasets.features.ClassLabel):
-        raise UserError(f'"{label}" of "{name}" is {features[label]}; name the key of a single class label')
-
-    try:
-        records = builder.as_data_source(split=split, decoders={image: tensorflow_datasets.decode.SkipDecoding()})
-    except NotImplementedError:
-        raise UserError(
-            f'"{builder.data_path}" is {builder.info.file_format.value}, which has no random access; {prepare}'
-        ) from None
-    except ValueError as error:
-        raise UserError(f'cannot read split "{split}" of "{name}": {str(error).splitlines()[0]}') from None
-    return Prepared(records, tuple(features[label].names), image, label, f"{name} {split}")

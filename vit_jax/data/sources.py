@@ -13,6 +13,7 @@ from vit_jax.data.folder import folder
 from vit_jax.data.fractals import fractals
 from vit_jax.data.prepared import tfds
 from vit_jax.data.splits import sliced
+from vit_jax.data.vtab import vtab
 from vit_jax.errors import UserError, construct, did_you_mean, pick
 
 __all__ = ["SOURCES", "Arrays", "Example", "Source", "build"]
@@ -102,4 +103,5 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "folder": sliced(folder),
     "fractals": sliced(fractals),
     "tfds": tfds,  # cuts its splits itself, in the same words
+    "vtab": vtab,  # has splits of its own
 }
