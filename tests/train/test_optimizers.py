@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,25 +38,6 @@ def test_weight_decay_is_decoupled_and_for_kernels_alone():
         assert not found[section][name].any()
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "reference"),
-    [
-        ("adam", {}, optax.adam(0.1)),
-        ("adamw", {"weight_decay": 0.05}, optax.adamw(0.1, weight_decay=0.05, mask=optimizers.kernels)),
-        ("sgd", {"momentum": 0.9}, optax.sgd(0.1, momentum=0.9)),
-    ],
-)
-def test_rules_are_optaxs(name: str, options, reference: optax.GradientTransformation):
-    ours, theirs = constant(0.1, name, **options), reference
-    ours_state, theirs_state, here = ours.init(parameters()), theirs.init(parameters()), parameters()
-    for _ in range(3):
-        ours_step, ours_state = ours.update(here, ours_state, here)
-        theirs_step, theirs_state = theirs.update(here, theirs_state, here)
-        for one, other in zip(jnp.hstack([v.ravel() for v in ours_step["dense"].values()]),
-                              jnp.hstack([v.ravel() for v in theirs_step["dense"].values()]), strict=True):  # fmt: skip
-            np.testing.assert_allclose(one, other, rtol=1e-5)
-
-
 def steps_of(optimizer: optax.GradientTransformation, count: int = 5):
     """Returns the parameters after each of `count` steps along their own values."""
     here, seen = parameters(), []
@@ -64,6 +47,46 @@ def steps_of(optimizer: optax.GradientTransformation, count: int = 5):
         here = optax.apply_updates(here, found)
         seen.append(here)
     return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reference"),
+    [
+        ("adam", {}, optax.adam(0.1)),
+        ("adamw", {"weight_decay": 0.05}, optax.adamw(0.1, weight_decay=0.05, mask=optimizers.kernels)),
+        ("sgd", {"momentum": 0.9}, optax.sgd(0.1, momentum=0.9)),
+        ("lion", {"weight_decay": 0.05}, optax.lion(0.1, weight_decay=0.05, mask=optimizers.kernels)),
+        (
+            "adafactor",
+            {"b2_cap": 1.0, "momentum": 0.7, "momentum_dtype": "float32", "least_factored": 2, "clip_rms": 1.0},
+            # Its momentum comes after the learning rate, which changes nothing while that is constant.
+            optax.adafactor(0.1, 2, multiply_by_parameter_scale=False, momentum=0.7),
+        ),
+    ],
+)
+def test_rules_are_optaxs(name: str, options, reference: optax.GradientTransformation):
+    for one, other in zip(steps_of(constant(0.1, name, **options)), steps_of(reference), strict=True):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), one, other)
+
+
+def test_adafactor_is_that_of_scaling_vision_transformers():
+    """By hand, over gradients of 2, 4 and 1: the second moment's decay at step t 1 - t ** -0.8."""
+    here = {"large": jnp.full((64, 32), 2.0), "small": jnp.full((31, 64), 2.0)}
+    state = constant(0.1, "adafactor").init(here)
+    factored, momentum = optax.tree.get(state, "v_row"), optax.tree.get(state, "ema")
+    assert (factored["large"].shape, factored["small"].shape) == ((32,), (1,))  # from 32 on
+    assert {leaf.dtype for leaf in momentum.values()} == {jnp.dtype("bfloat16")}
+
+    optimizer = constant(0.1, "adafactor", b2_cap=0.4, momentum_dtype="float32")
+    state = optimizer.init(here)
+    second, first = 0.0, 0.0
+    for step, gradient in ((1, 2.0), (2, 4.0), (3, 1.0)):
+        b2 = min(0.4, 1 - step**-0.8)  # 0, then the cap: without it 0.43 and 0.58
+        second = b2 * second + (1 - b2) * gradient**2
+        first = 0.9 * first + 0.1 * gradient / second**0.5
+        found, state = optimizer.update(jax.tree.map(lambda x, g=gradient: jnp.full_like(x, g), here), state, here)
+        for leaf in found.values():
+            np.testing.assert_allclose(leaf, -0.1 * first, rtol=1e-5)
 
 
 def test_decay_by_the_schedule_is_adamws_at_that_peak():

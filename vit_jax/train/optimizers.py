@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from vit_jax import parallel
@@ -21,8 +22,46 @@ def sgd(momentum: float = 0.9, momentum_dtype: str = "float32"):
     return optax.trace(momentum, accumulator_dtype=momentum_dtype)
 
 
+def lion(b1: float = 0.9, b2: float = 0.99, momentum_dtype: str = "float32"):
+    """Lion: steps by the sign of a momentum (arXiv 2302.06675, whose rates are 3 to 10 times below Adam's)."""
+    return optax.scale_by_lion(b1, b2, mu_dtype=momentum_dtype)
+
+
+def adafactor(
+    momentum: float = 0.9,
+    momentum_dtype: str = "bfloat16",
+    b2_power: float = 0.8,
+    b2_cap: float = 0.999,
+    least_factored: int = 32,
+    clip_rms: float = 0.0,
+    epsilon: float = 1e-30,
+):
+    """Adafactor (arXiv 1804.04235) as large Vision Transformers have it (arXiv 2106.04560).
+
+    What it stores is about half the parameters' size, where Adam stores twice theirs.
+
+    Args:
+      momentum: of the scaled gradients; 0 keeps none.
+      momentum_dtype: what it is stored in.
+      b2_power: the second moment's decay at step t is 1 - t ** -b2_power,
+      b2_cap: but never above this.
+      least_factored: arrays of which two axes are at least so long store the second moment by row and by column alone.
+      clip_rms: scaled gradients whose root mean square, array by array, is above this are shortened to it; 0 never.
+      epsilon: added to squared gradients.
+    """
+
+    def b2(step, power):
+        return jnp.minimum(b2_cap, 1.0 - (step + 1.0) ** -power)
+
+    return optax.chain(
+        optax.scale_by_factored_rms(True, b2_power, 0, least_factored, epsilon, b2),
+        optax.clip_by_block_rms(clip_rms) if clip_rms else optax.identity(),
+        optax.ema(momentum, debias=False, accumulator_dtype=momentum_dtype) if momentum else optax.identity(),
+    )
+
+
 # AdamW is Adam with decoupled weight decay, which every rule here may have.
-RULES = {"adam": adam, "adamw": adam, "sgd": sgd}
+RULES = {"adam": adam, "adamw": adam, "sgd": sgd, "lion": lion, "adafactor": adafactor}
 
 # What weight decay is multiplied with, besides the parameter: from (decay, peak learning rate) to decay per rate.
 DECAY_PER_RATE = {
