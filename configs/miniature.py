@@ -77,6 +77,7 @@ def get_config(argument: str = "pretrain") -> ConfigDict:
         "schedule": {"name": "cosine", "warmup_steps": warmup_steps},
         "clip_norm": 1.0,
         "weight_decay": 0.05,
+        "rates": (),
     }
     config.checkpoint = {"every": 500, "keep_last": 1, "keep_best": 0}
     config.log = {"every": 25, "tensorboard": False}

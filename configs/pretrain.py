@@ -88,6 +88,7 @@ def get_config(argument: str = "b16,imagenet2012") -> ConfigDict:
         "weight_decay": weight_decay,
         "b1": 0.9,
         "b2": 0.999,
+        "rates": (),
     }
     config.checkpoint = {"every": 5_000, "keep_last": 2, "keep_best": 1}
     config.log = {"every": 100, "tensorboard": True}

@@ -58,6 +58,7 @@ def get_config(size: str = "") -> ConfigDict:
         "schedule": {"name": "cosine", "warmup_steps": 300},
         "clip_norm": 1.0,
         "weight_decay": 0.05,
+        "rates": (),
     }
     config.checkpoint = {"every": 500, "keep_last": 2, "keep_best": 1}
     config.log = {"every": 50, "tensorboard": True}

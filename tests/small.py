@@ -30,6 +30,7 @@ FIELDS: dict[str, Any] = {
         "peak_learning_rate": 1e-2,
         "schedule": {"name": "cosine", "warmup_steps": 1},
         "weight_decay": 0.01,
+        "rates": (),
     },
     "checkpoint": {"every": 2, "keep_last": 9},
     "log": {"every": 1, "tensorboard": False},

@@ -54,7 +54,9 @@ def build(config: Config) -> Experiment:
         mesh=mesh,
         objective=objective,
         optimizer=optimizer,
-        train_step=steps.make_train_step(objective, optimizer, rate, config.seed, config.accumulate),
+        train_step=steps.make_train_step(
+            objective, optimizer, rate, config.seed, config.accumulate, rates=config.optimizer.get("rates", ())
+        ),
         batches=pipeline.training(source, transform, config.batch_size, config.seed, config.threads),
         classifier=Classifier(model, mesh, objective.mean, objective.std, objective.loss),
         exam=exam,

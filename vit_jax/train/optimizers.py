@@ -1,5 +1,6 @@
 """From the `optimizer` section of a config to an optax transformation: clip, scale, decay, learning rate."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import optax
 from vit_jax import parallel
 from vit_jax.errors import UserError, construct, pick
 from vit_jax.shapes import Parameters, PyTree
-from vit_jax.train import schedules
+from vit_jax.train import pattern_rates, schedules
 
 
 def adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8, momentum_dtype: str = "float32"):
@@ -78,6 +79,8 @@ def build(
     clip_norm: float = 0.0,
     weight_decay: float = 0.0,
     decay_follows: str = "learning_rate",
+    rates: Sequence[Any] = (),
+    layer_decay: float = 1.0,
     **options: Any,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """Returns the optimiser, and its learning rate by step.
@@ -91,6 +94,8 @@ def build(
       weight_decay: decoupled (arXiv 1711.05101): taken off every kernel at each step, as a share of it, times:
       decay_follows: the "learning_rate"; or the "schedule", from 0 to 1, so that another peak leaves the decay as it
         is: 1e-4 by the schedule is 0.1 by a learning rate of 1e-3 at its peak.
+      rates: pairs (pattern of a parameter's path, factor of its updates), of which the first match counts; 0 freezes.
+      layer_decay: the updates of each layer are this much smaller than of the layer above it; 1 none are.
       options: for the rule.
     """
     if peak_learning_rate <= 0:
@@ -104,12 +109,15 @@ def build(
     def rate(step):
         return peak_learning_rate * share(step)
 
+    pattern_rates.check(rates, layer_decay)
     optimizer = optax.chain(
         optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
         rule,
         optax.add_decayed_weights(decay, mask=kernels) if decay else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
+    if rates or layer_decay != 1:
+        optimizer = pattern_rates.apply(optimizer, rates, layer_decay)
     return optimizer, rate
 
 

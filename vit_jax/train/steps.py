@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 from vit_jax import parallel
 from vit_jax.objectives import Objective
 from vit_jax.shapes import Parameters, PyTree
+from vit_jax.train import pattern_rates
+from vit_jax.train.pattern_rates import Rates
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -61,11 +63,20 @@ def make_train_step(
     rate: optax.Schedule,
     seed: int,
     accumulate: int = 1,
+    rates: Rates = (),
 ) -> Callable[[State, Batch], tuple[State, Metrics]]:
     """Returns the jitted step (state, batch) -> (next state, metrics); the state that is passed in is consumed.
 
-    The step's randomness is a function of (seed, step) alone. With `accumulate` the batch is run in that many parts,
-    one after the other, and their gradients averaged: the same step in less memory.
+    The step's randomness is a function of (seed, step) alone.
+
+    Args:
+      objective: whose loss is to fall.
+      optimizer: turns gradients into updates.
+      rate: its learning rate by step, which is logged.
+      seed: of augmentation and dropout.
+      accumulate: parts that the batch is run in, one after the other, their gradients averaged: the same step in less
+        memory.
+      rates: the optimiser's, by pattern; no gradient is computed for what they freeze.
     """
 
     def train_step(state: State, batch: Batch, objective: Objective) -> tuple[State, Metrics]:
@@ -85,7 +96,10 @@ def make_train_step(
     def gradients_of(
         objective: Objective, parameters: Parameters, batch: Batch, key: jax.Array
     ) -> tuple[Parameters, Metrics]:
-        one_part = jax.grad(partial(mean_loss, objective), has_aux=True)
+        def loss(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+            return mean_loss(objective, pattern_rates.frozen(rates, parameters), batch, key)
+
+        one_part = jax.grad(loss, has_aux=True)
         if accumulate == 1:
             return one_part(parameters, batch, key)
         # Each device's rows are dealt out to the parts, so no row moves to another device.
