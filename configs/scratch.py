@@ -60,6 +60,7 @@ def get_config(size: str = "") -> ConfigDict:
         "weight_decay": 0.05,
         "rates": (),
     }
+    config.average = {"decay": 0.0}
     config.checkpoint = {"every": 500, "keep_last": 2, "keep_best": 1}
     config.log = {"every": 50, "tensorboard": True}
     config.profile = {"first_step": 10, "steps": 0}

@@ -32,6 +32,7 @@ FIELDS: dict[str, Any] = {
         "weight_decay": 0.01,
         "rates": (),
     },
+    "average": {"decay": 0.0},
     "checkpoint": {"every": 2, "keep_last": 9},
     "log": {"every": 1, "tensorboard": False},
     "profile": {"steps": 0},
