@@ -47,7 +47,7 @@ def sha256(workdir: Path) -> str:
     run = experiment.build(config)
     checkpoint = checkpoints.newest(workdir / "checkpoints")
     assert checkpoint and checkpoint.step == config.steps
-    layout = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size)
+    layout = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size, run.average)
     hashed = hashlib.sha256()
     for leaf in jax.tree.leaves(checkpoints.restore_state(checkpoint, layout)):
         hashed.update(np.asarray(leaf).tobytes())

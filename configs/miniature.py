@@ -77,7 +77,9 @@ def get_config(argument: str = "pretrain") -> ConfigDict:
         "schedule": {"name": "cosine", "warmup_steps": warmup_steps},
         "clip_norm": 1.0,
         "weight_decay": 0.05,
+        "rates": (),
     }
+    config.average = {"decay": 0.0}
     config.checkpoint = {"every": 500, "keep_last": 1, "keep_best": 0}
     config.log = {"every": 25, "tensorboard": False}
     config.profile = {"first_step": 10, "steps": 0}

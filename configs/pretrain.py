@@ -89,7 +89,9 @@ def get_config(argument: str = "b16,imagenet2012") -> ConfigDict:
         "weight_decay": weight_decay,
         "b1": 0.9,
         "b2": 0.999,
+        "rates": (),
     }
+    config.average = {"decay": 0.0}
     config.checkpoint = {"every": 5_000, "keep_last": 2, "keep_best": 1}
     config.log = {"every": 100, "tensorboard": True}
     config.profile = {"first_step": 10, "steps": 0}

@@ -59,7 +59,9 @@ def get_config(size: str = "") -> ConfigDict:
         "schedule": {"name": "cosine", "warmup_steps": 300},
         "clip_norm": 1.0,
         "weight_decay": 0.05,
+        "rates": (),
     }
+    config.average = {"decay": 0.0}
     config.checkpoint = {"every": 500, "keep_last": 2, "keep_best": 1}
     config.log = {"every": 50, "tensorboard": True}
     config.profile = {"first_step": 10, "steps": 0}

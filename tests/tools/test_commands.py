@@ -159,6 +159,10 @@ def test_a_section_is_replaced_whole_and_then_by_its_fields(tmp_path: Path, caps
         ("--config.image_size=8", "wants 2 values in parentheses, like (8, 8); got '8'"),
         ("--config.image_size=(8,8,8)", "wants 2 values"),
         ("--config.optimizer.weight_decay=a", "wants a number"),
+        (
+            "--config.optimizer.rates=(('haed/.*',0),)",
+            'optimizer.rates: "haed/.*" matches no parameter; near it are head',
+        ),
         ("--config.steps", "--config.steps has no value; write --config.steps=VALUE"),
         ("config.steps=3", 'unexpected argument "config.steps=3"; did you mean --config.steps=3?'),
         ("--confg.steps=3", 'no option "--confg.steps"'),

@@ -66,6 +66,16 @@ def test_what_was_saved_comes_back_where_it_was(two: Path):
     assert_equal(checkpoints.restore_parameters(found), state(2).parameters)
 
 
+def test_an_average_is_what_others_read_and_the_run_gets_both(tmp_path: Path):
+    averaged = state(1).replace(average=jax.tree.map(lambda leaf: leaf + 1, state(1).parameters))
+    keeper = Keeper(tmp_path, RECIPE, every=1)
+    keeper.save(averaged)
+    keeper.close()
+    found = checkpoints.find(tmp_path)
+    assert_equal(checkpoints.restore_state(found, averaged), averaged)
+    assert_equal(checkpoints.restore_parameters(found), averaged.average)
+
+
 def files_of(checkpoint: Path) -> list[Path]:
     return sorted(path for path in checkpoint.rglob("*") if path.is_file())
 

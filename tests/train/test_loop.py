@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -18,13 +19,13 @@ from vit_jax.train import checkpoints, experiment, steps
 from vit_jax.train.progress import Log
 
 
-def digest(folder: Path) -> str:
-    """Returns the sha256 of the newest checkpoint's parameters and optimiser state."""
+def digest(folder: Path, **changes) -> str:
+    """Returns the sha256 of the newest checkpoint's parameters, average and optimiser state."""
     checkpoint = checkpoints.newest(folder / "checkpoints")
     assert checkpoint
-    config = small.config()
+    config = small.config(**changes)
     run = experiment.build(config)
-    like = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size)
+    like = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size, run.average)
     hashed = hashlib.sha256()
     for leaf in jax.tree.leaves(checkpoints.restore_state(checkpoint, like)):
         hashed.update(np.asarray(leaf).tobytes())
@@ -85,6 +86,33 @@ def test_resumed_from_every_step_is_uninterrupted(uninterrupted: Path, tmp_path:
             assert train(tmp_path)[0].step == step
     train(tmp_path)
     assert digest(tmp_path) == digest(uninterrupted)
+
+
+def test_with_an_average_and_frozen_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The average is made again here, from the parameters that each checkpoint has."""
+    changes = {"average": {"decay": 0.3}, "optimizer__rates": (("positions/.*", 0.0),), "evaluate__every": 0}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    result = train(whole, **changes, checkpoint__every=1)[0].result
+    with monkeypatch.context() as patch:
+        send(signal.SIGTERM, 3, patch)
+        assert train(parts, **changes)[0].step == 3
+    assert train(parts, **changes)[0].result == result
+    assert digest(parts, **changes) == digest(whole, **changes)
+
+    config = small.config(**changes)
+    run = experiment.build(config)
+    like = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size, run.average)
+    expected = steps.initial_parameters(run.objective, config.seed, config.image_size)
+    for step, share in enumerate((9 / 10, 9 / 11, 9 / 12, 0.7, 0.7, 0.7), start=1):
+        there = checkpoints.restore_state(checkpoints.find(whole / "checkpoints" / f"{step:08}"), like)
+        expected = jax.tree.map(
+            lambda old, new, share=share: (1 - share) * old + share * new, expected, there.parameters
+        )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), there.average, expected)
+    assert not np.allclose(there.average["head"]["kernel"], there.parameters["head"]["kernel"], rtol=1e-3)
+    assert run.exam.hold(run.classifier, there.average) == result
+    trained = checkpoints.restore_parameters(checkpoints.find(whole))
+    jax.tree.map(np.testing.assert_array_equal, trained, there.average)
 
 
 def test_after_damage_it_goes_on_from_the_checkpoint_before(uninterrupted: Path, tmp_path: Path, caplog):
@@ -202,6 +230,7 @@ def test_tensorboard_and_profile_are_written_when_asked_for(tmp_path: Path):
         ({"weights__path": "no/such/ViT-B_16.npz"}, "no/such/ViT-B_16.npz"),
         ({"weights__path": "no/such/run"}, "no/such/run; give a run's workdir"),
         ({"objective__loss": "sotfmax"}, 'Did you mean "softmax"'),
+        ({"average": {"decay": 1.0}}, "average.decay is a share, at least 0 (no average) and below 1; got 1.0"),
         ({"steps": 0}, "config.steps is at least 1"),
     ],
 )

@@ -20,15 +20,17 @@ def batch(size: int = 16) -> dict[str, np.ndarray]:
     return {"image": images, "label": draw.integers(0, 5, size).astype(np.int32)}
 
 
-def run(devices: int, count: int, accumulate: int = 1, mixup: float = 0.0, rule: str = "sgd", **model_options):
+def run(
+    devices: int, count: int, accumulate: int = 1, mixup: float = 0.0, rule: str = "sgd", rates=(), **model_options
+):
     """Takes `count` steps on a mesh of `devices`; returns the losses, the last state and the first placed batch."""
     mesh = parallel.make_mesh(devices)
     model = models.build(SMALL, classes=5, **model_options)
     objective = Classification(model, HALF, HALF, mixup=mixup)
     schedule = {"name": "cosine", "warmup_steps": 2}
-    optimizer, rate = optimizers.build(count + 2, rule, 1e-1, schedule, clip_norm=1.0, weight_decay=0.1)
+    optimizer, rate = optimizers.build(count + 2, rule, 1e-1, schedule, clip_norm=1.0, weight_decay=0.1, rates=rates)
     state = steps.initial_state(mesh, optimizer, steps.initial_parameters(objective, 0, (8, 8)))
-    train_step = steps.make_train_step(objective, optimizer, rate, seed=0, accumulate=accumulate)
+    train_step = steps.make_train_step(objective, optimizer, rate, seed=0, accumulate=accumulate, rates=rates)
     placed = parallel.place_batch(mesh, batch())
     losses = []
     for _ in range(count):
@@ -107,3 +109,13 @@ def test_rules_place_by_the_first_match():
     assert found["head"]["bias"].is_fully_replicated
     with pytest.raises(UserError, match="no sharding rule matches head/bias"):
         parallel.shardings(mesh, tree, ((".*kernel", spec),))
+
+
+def test_a_frozen_model_under_a_head_that_learns():
+    rates = (("head/.*", 1.0), (".*", 0.0))
+    losses, state, _ = run(2, 4, rates=rates, accumulate=2)
+    fresh = steps.initial_parameters(Classification(models.build(SMALL, classes=5), HALF, HALF), 0, (8, 8))
+    after = state.parameters
+    assert np.any(after.pop("head")["kernel"]) and fresh.pop("head")
+    jax.tree.map(np.testing.assert_array_equal, after, fresh)
+    assert losses[-1] < losses[0]

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.errors import UserError, did_you_mean
 
+PAIRS = (("head/.*", 10.0),)
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -82,6 +83,8 @@ def value(name: str, text: str, before: Any) -> Any:
 
     >>> value("config.steps", "1e4", 100), value("config.image_size", "(32,48)", (8, 8))
     (10000, (32, 48))
+    >>> value("config.optimizer.rates", "(('positions/.*', 0), ('head/.*', 10))", ())
+    (('positions/.*', 0.0), ('head/.*', 10.0))
     """
     if isinstance(before, ConfigDict):
         return _section(name, text, before)
@@ -91,11 +94,24 @@ def value(name: str, text: str, before: Any) -> Any:
         if isinstance(before, bool):
             return BOOLEANS[text.lower()]
         read = ast.literal_eval(text.strip())
+        if _holds_pairs(before):
+            return tuple((_word(word), _number(number, 0.0)) for word, number in read)
         if isinstance(before, tuple):
             return tuple(_number(part, like) for part, like in zip(read, before, strict=True))
         return _number(read, before)
     except (ValueError, SyntaxError, KeyError, TypeError, OverflowError):
-        raise UserError(f"{name} wants {_kind(before)}, like {before}; got {text!r}") from None
+        example = PAIRS if _holds_pairs(before) else before
+        raise UserError(f"{name} wants {_kind(before)}, like {example}; got {text!r}") from None
+
+
+def _holds_pairs(before: Any) -> bool:
+    return isinstance(before, tuple) and all(isinstance(part, tuple) for part in before)
+
+
+def _word(read: Any) -> str:
+    if not isinstance(read, str):
+        raise ValueError
+    return read
 
 
 def _section(name: str, text: str, before: ConfigDict) -> ConfigDict:
@@ -119,6 +135,8 @@ def _number(read: Any, like: Any) -> Any:
 
 
 def _kind(before: Any) -> str:
+    if _holds_pairs(before):
+        return "any number of pairs in parentheses, each of a word and a number"
     if isinstance(before, tuple):
         return f"{len(before)} values in parentheses"
     kinds = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -54,17 +54,25 @@ def find(path: str | Path) -> Checkpoint:
 
 def restore_state(checkpoint: Checkpoint, like: State) -> State:
     """Returns the whole training state, laid out as the arrays (or shapes with shardings) of `like`."""
-    wanted = {
-        "parameters": ocp.args.StandardRestore(_abstract(like.parameters)),
-        "training": ocp.args.StandardRestore(_abstract({"step": like.step, "optimizer": like.optimizer_state})),
-    }
+    wanted = {name: ocp.args.StandardRestore(_abstract(item)) for name, item in _items(like).items()}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         found = checkpointer.restore(checkpoint.path.absolute(), args=ocp.args.Composite(**wanted))
-    return State(found["training"]["step"], found["parameters"], found["training"]["optimizer"])
+    evaluated, training = found["parameters"], found["training"]
+    if like.average is None:
+        return State(training["step"], evaluated, training["optimizer"])
+    return State(training["step"], training["parameters"], training["optimizer"], evaluated)
+
+
+def _items(state: State) -> dict[str, PyTree]:
+    """Returns what to use afterwards, which other runs and tools read, and what else it takes to go on."""
+    training = {"step": state.step, "optimizer": state.optimizer_state}
+    if state.average is not None:
+        training["parameters"] = state.parameters
+    return {"parameters": state.evaluated, "training": training}
 
 
 def restore_parameters(checkpoint: Checkpoint) -> Parameters:
-    """Returns the parameters alone, all that were learned, on this process's first device."""
+    """Returns the parameters alone, all that were learned (their average, if any), on this process's first device."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     path = checkpoint.path.absolute() / "parameters"
     with ocp.StandardCheckpointer() as checkpointer:
@@ -110,11 +118,8 @@ class Keeper:
         path = (self.folder / f"{step:08}").absolute()
         if path.exists():
             return
-        arrays = ocp.args.Composite(
-            parameters=ocp.args.StandardSave(state.parameters),
-            training=ocp.args.StandardSave({"step": state.step, "optimizer": state.optimizer_state}),
-        )
-        self._checkpointer.save(path, args=arrays)
+        arrays = {name: ocp.args.StandardSave(item) for name, item in _items(state).items()}
+        self._checkpointer.save(path, args=ocp.args.Composite(**arrays))
         self._pending = self._finisher.submit(self._finish, path, step)
 
     def score(self, step: int, score: float) -> None:

@@ -33,6 +33,7 @@ class Config:
       weights: what to start from; `train.start.parameters`.
       objective: `objectives.build`.
       optimizer: `train.optimizers.build`.
+      average: of the parameters over the run; `train.averages.Average`.
       checkpoint: `train.checkpoints.Keeper`.
       log: `train.progress.Log`.
       profile: `train.progress.Profiler`.
@@ -53,6 +54,7 @@ class Config:
     weights: Section
     objective: Section
     optimizer: Section
+    average: Section
     checkpoint: Section
     log: Section
     profile: Section

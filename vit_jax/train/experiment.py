@@ -13,6 +13,7 @@ from vit_jax.evaluate import exam as exams
 from vit_jax.evaluate.classify import Classifier
 from vit_jax.objectives import Objective
 from vit_jax.train import optimizers, steps
+from vit_jax.train.averages import Average
 from vit_jax.train.config import Config
 from vit_jax.train.workdir import plain
 from vit_jax.weights.recipe import Recipe
@@ -26,6 +27,7 @@ class Experiment:
     mesh: Mesh
     objective: Objective
     optimizer: optax.GradientTransformation
+    average: Average
     train_step: Callable[[steps.State, steps.Batch], tuple[steps.State, steps.Metrics]]
     batches: pipeline.Batches
     classifier: Classifier
@@ -45,6 +47,7 @@ def build(config: Config) -> Experiment:
     model = construct(models.build, "config.model", classes=len(source.class_names), **config.model)
     objective = construct(objectives.build, "config.objective", model, **config.value_range, **config.objective)
     optimizer, rate = construct(optimizers.build, "config.optimizer", config.steps, **config.optimizer)
+    average = construct(Average, "config.average", **config.average)
     mesh = construct(parallel.make_mesh, "config.mesh", **config.mesh)
     parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
     parallel.check_batch_size(mesh, exam.batches.batch_size)
@@ -54,7 +57,16 @@ def build(config: Config) -> Experiment:
         mesh=mesh,
         objective=objective,
         optimizer=optimizer,
-        train_step=steps.make_train_step(objective, optimizer, rate, config.seed, config.accumulate),
+        average=average,
+        train_step=steps.make_train_step(
+            objective,
+            optimizer,
+            rate,
+            config.seed,
+            config.accumulate,
+            rates=config.optimizer.get("rates", ()),
+            average=average,
+        ),
         batches=pipeline.training(source, transform, config.batch_size, config.seed, config.threads),
         classifier=Classifier(model, mesh, objective.mean, objective.std, objective.loss),
         exam=exam,

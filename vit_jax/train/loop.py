@@ -50,7 +50,7 @@ def train(config: Config, folder: Path, stream: IO[str] = sys.stderr) -> Outcome
             log.say(run.summary)
             result = None
             if checkpoint and run.exam.due(first, config.steps) and (checkpoint.score is None or first == config.steps):
-                result = run.exam.hold(run.classifier, state.parameters)
+                result = run.exam.hold(run.classifier, state.evaluated)
             if result and checkpoint and checkpoint.score is None:  # the run was interrupted before it could
                 log.evaluation(first, result)
                 keeper.score(first, result.top1)
@@ -65,12 +65,12 @@ def begin(run: Experiment, config: Config, checkpoint: Checkpoint | None) -> tup
                 f"{checkpoint.path} was trained on other classes than the data has now; give it the data that it was "
                 "trained on, or choose another --workdir"
             )
-        layout = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size)
+        layout = steps.layout_of(run.mesh, run.optimizer, run.objective, config.image_size, run.average)
         return checkpoint.recipe, checkpoints.restore_state(checkpoint, layout)
     recipe, parameters = construct(
         start.parameters, "config.weights", run.objective, run.recipe, config.seed, **config.weights
     )
-    return recipe, steps.initial_state(run.mesh, run.optimizer, parameters)
+    return recipe, steps.initial_state(run.mesh, run.optimizer, parameters, run.average)
 
 
 def go_on(
@@ -100,7 +100,7 @@ def go_on(
                     log.settle()  # no checkpoint holds what is not a number
                     keeper.save(state)
                 if examine:
-                    result = run.exam.hold(run.classifier, state.parameters)
+                    result = run.exam.hold(run.classifier, state.evaluated)
                     log.evaluation(step, result)
                     keeper.score(step, result.top1)
                 if stopping:

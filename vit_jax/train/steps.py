@@ -13,9 +13,13 @@ from jax.sharding import Mesh
 from vit_jax import parallel
 from vit_jax.objectives import Objective
 from vit_jax.shapes import Parameters, PyTree
+from vit_jax.train import pattern_rates
+from vit_jax.train.averages import Average
+from vit_jax.train.pattern_rates import Rates
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+NO_AVERAGE = Average()
 
 
 @flax.struct.dataclass
@@ -25,6 +29,12 @@ class State:
     step: PyTree  # int32, the number of steps taken
     parameters: PyTree
     optimizer_state: PyTree
+    average: PyTree = None  # of the parameters over the steps, where the run keeps one
+
+    @property
+    def evaluated(self) -> Parameters:
+        """The parameters to evaluate, and to use afterwards: their average where there is one."""
+        return self.parameters if self.average is None else self.average
 
 
 def initial_parameters(objective: Objective, seed: int, image_size: tuple[int, int]) -> Parameters:
@@ -33,26 +43,32 @@ def initial_parameters(objective: Objective, seed: int, image_size: tuple[int, i
     return jax.jit(lambda key: objective.initial(key, image_size))(key)
 
 
-def initial_state(mesh: Mesh, optimizer: optax.GradientTransformation, parameters: Parameters) -> State:
+def initial_state(
+    mesh: Mesh, optimizer: optax.GradientTransformation, parameters: Parameters, average: Average = NO_AVERAGE
+) -> State:
     """Returns the state before the first step, laid out on the mesh."""
-    start = partial(_start, optimizer)
+    start = partial(_start, optimizer, average)
     layout = parallel.shardings(mesh, jax.eval_shape(start, parameters))
     return jax.jit(start, out_shardings=layout)(parameters)
 
 
 def layout_of(
-    mesh: Mesh, optimizer: optax.GradientTransformation, objective: Objective, image_size: tuple[int, int]
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    objective: Objective,
+    image_size: tuple[int, int],
+    average: Average = NO_AVERAGE,
 ) -> State:
     """Returns the shapes and shardings of a state, with no array behind them."""
-    shapes = jax.eval_shape(lambda: _start(optimizer, initial_parameters(objective, 0, image_size)))
+    shapes = jax.eval_shape(lambda: _start(optimizer, average, initial_parameters(objective, 0, image_size)))
     layout = parallel.shardings(mesh, shapes)
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, layout
     )
 
 
-def _start(optimizer: optax.GradientTransformation, parameters: Parameters) -> State:
-    return State(jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters))
+def _start(optimizer: optax.GradientTransformation, average: Average, parameters: Parameters) -> State:
+    return State(jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters), average.start(parameters))
 
 
 def make_train_step(
@@ -61,11 +77,22 @@ def make_train_step(
     rate: optax.Schedule,
     seed: int,
     accumulate: int = 1,
+    rates: Rates = (),
+    average: Average = NO_AVERAGE,
 ) -> Callable[[State, Batch], tuple[State, Metrics]]:
     """Returns the jitted step (state, batch) -> (next state, metrics); the state that is passed in is consumed.
 
-    The step's randomness is a function of (seed, step) alone. With `accumulate` the batch is run in that many parts,
-    one after the other, and their gradients averaged: the same step in less memory.
+    The step's randomness is a function of (seed, step) alone.
+
+    Args:
+      objective: whose loss is to fall.
+      optimizer: turns gradients into updates.
+      rate: its learning rate by step, which is logged.
+      seed: of augmentation and dropout.
+      accumulate: parts that the batch is run in, one after the other, their gradients averaged: the same step in less
+        memory.
+      rates: the optimiser's, by pattern; no gradient is computed for what they freeze.
+      average: of the parameters, as the state that comes in was begun with.
     """
 
     def train_step(state: State, batch: Batch, objective: Objective) -> tuple[State, Metrics]:
@@ -80,12 +107,16 @@ def make_train_step(
             "parameter_norm": optax.tree.norm(parameters),
             "learning_rate": jnp.float32(rate(state.step)),
         }
-        return State(state.step + 1, parameters, optimizer_state), metrics
+        averaged = average.update(state.average, parameters, state.step)
+        return State(state.step + 1, parameters, optimizer_state, averaged), metrics
 
     def gradients_of(
         objective: Objective, parameters: Parameters, batch: Batch, key: jax.Array
     ) -> tuple[Parameters, Metrics]:
-        one_part = jax.grad(partial(mean_loss, objective), has_aux=True)
+        def loss(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+            return mean_loss(objective, pattern_rates.frozen(rates, parameters), batch, key)
+
+        one_part = jax.grad(loss, has_aux=True)
         if accumulate == 1:
             return one_part(parameters, batch, key)
         # Each device's rows are dealt out to the parts, so no row moves to another device.
