@@ -2,49 +2,76 @@
 
     ./run.sh train --config=configs/pretrain.py:b16,imagenet2012 --workdir=runs/b16
 
-The argument is MODEL,DATA with MODEL one of b16 b32 l16 l32 h14 and DATA one of imagenet2012, imagenet21k, jft.
+The argument is MODEL,DATA,EPOCHS, of which the last ones may be left out: MODEL is one of b16 b32 l16 l32 h14, and for
+JFT-300M of the hybrids r50b16 r50b32 r50l16 r50l32 and the ResNets r50x1 r50x2 r101x1 r152x1 r152x2 too; DATA one of
+imagenet2012 imagenet21k jft; EPOCHS one of the table's, where the paper tried two.
 ImageNet is read as TFDS prepared it (ArrayRecord). ImageNet-21k has no public TFDS data set and JFT-300M is not public
-at all: their recipes read a folder with a subfolder for each class, given by --config.source.path=FOLDER.
+at all: their recipes read a folder with a subfolder for each class, given by --config.source.path=FOLDER. Any other
+source takes its place, as in --config.source="{'kind': 'fractals', 'classes': 1000, 'per_class': 1000, …}".
 
 Expected (paper, table 5, after fine-tuning at 384 pixels): ImageNet top-1 of B/16 77.91 from ImageNet, 83.97 from
-ImageNet-21k, 84.15 from JFT-300M.
+ImageNet-21k, 84.15 from JFT-300M; table 6 has the hybrids and the ResNets.
 """
 
 from ml_collections import ConfigDict
 
 from vit_jax.errors import UserError, pick
+from vit_jax.tools.configuration import words
 
-SIZES = {"b16": "B/16", "b32": "B/32", "l16": "L/16", "l32": "L/32", "h14": "H/14"}
+# Size, and the width of the hidden layer that the head has in pre-training (section 3.1).
+VITS = {
+    "b16": ("B/16", 768),
+    "b32": ("B/32", 768),
+    "l16": ("L/16", 1024),
+    "l32": ("L/32", 1024),
+    "h14": ("H/14", 1280),
+    "r50b16": ("R50+B/16", 768),
+    "r50b32": ("R50+B/32", 768),
+    "r50l16": ("R50+L/16", 1024),
+    "r50l32": ("R50+L/32", 1024),
+}
+RESNETS = {"r50x1": "R50x1", "r50x2": "R50x2", "r101x1": "R101x1", "r152x1": "R152x1", "r152x2": "R152x2"}
 
 # Images in the training split: ImageNet and ImageNet-21k as published, JFT-300M as in the paper, section 4.1.
 IMAGES = {"imagenet2012": 1_281_167, "imagenet21k": 14_197_122, "jft": 303_000_000}
 
 # Paper, table 3: epochs, peak learning rate, schedule, weight decay, dropout; clipping: appendix B.1, ImageNet alone.
+# Where there are two numbers of epochs, the first is what is taken without a word.
 TABLE_3 = {
-    ("b16", "jft"): (7, 8e-4, "linear", 0.1, 0.0, 0.0),
-    ("b32", "jft"): (7, 8e-4, "linear", 0.1, 0.0, 0.0),
-    ("l32", "jft"): (7, 6e-4, "linear", 0.1, 0.0, 0.0),
-    ("l16", "jft"): (14, 4e-4, "linear", 0.1, 0.0, 0.0),  # 7 as well in the paper's comparisons
-    ("h14", "jft"): (14, 3e-4, "linear", 0.1, 0.0, 0.0),
-    ("b16", "imagenet21k"): (90, 1e-3, "linear", 0.03, 0.1, 0.0),
-    ("b32", "imagenet21k"): (90, 1e-3, "linear", 0.03, 0.1, 0.0),
-    ("l16", "imagenet21k"): (90, 1e-3, "linear", 0.03, 0.1, 0.0),  # 30 as well
-    ("l32", "imagenet21k"): (90, 1e-3, "linear", 0.03, 0.1, 0.0),
-    ("b16", "imagenet2012"): (300, 3e-3, "cosine", 0.3, 0.1, 1.0),
-    ("b32", "imagenet2012"): (300, 3e-3, "cosine", 0.3, 0.1, 1.0),
-    ("l16", "imagenet2012"): (300, 3e-3, "cosine", 0.3, 0.1, 1.0),
-    ("l32", "imagenet2012"): (300, 3e-3, "cosine", 0.3, 0.1, 1.0),
+    ("b16", "jft"): ((7,), 8e-4, "linear", 0.1, 0.0, 0.0),
+    ("b32", "jft"): ((7,), 8e-4, "linear", 0.1, 0.0, 0.0),
+    ("l32", "jft"): ((7,), 6e-4, "linear", 0.1, 0.0, 0.0),
+    ("l16", "jft"): ((14, 7), 4e-4, "linear", 0.1, 0.0, 0.0),
+    ("h14", "jft"): ((14,), 3e-4, "linear", 0.1, 0.0, 0.0),
+    ("r50x1", "jft"): ((7,), 1e-3, "linear", 0.1, 0.0, 0.0),
+    ("r50x2", "jft"): ((7,), 1e-3, "linear", 0.1, 0.0, 0.0),
+    ("r101x1", "jft"): ((7,), 8e-4, "linear", 0.1, 0.0, 0.0),
+    ("r152x1", "jft"): ((7,), 6e-4, "linear", 0.1, 0.0, 0.0),
+    ("r152x2", "jft"): ((7, 14), 6e-4, "linear", 0.1, 0.0, 0.0),  # 14: table 6
+    ("r50b16", "jft"): ((7,), 8e-4, "linear", 0.1, 0.0, 0.0),
+    ("r50b32", "jft"): ((7,), 8e-4, "linear", 0.1, 0.0, 0.0),
+    ("r50l32", "jft"): ((7,), 2e-4, "linear", 0.1, 0.0, 0.0),
+    ("r50l16", "jft"): ((14, 7), 4e-4, "linear", 0.1, 0.0, 0.0),
+    ("b16", "imagenet21k"): ((90,), 1e-3, "linear", 0.03, 0.1, 0.0),
+    ("b32", "imagenet21k"): ((90,), 1e-3, "linear", 0.03, 0.1, 0.0),
+    ("l16", "imagenet21k"): ((90, 30), 1e-3, "linear", 0.03, 0.1, 0.0),
+    ("l32", "imagenet21k"): ((90, 30), 1e-3, "linear", 0.03, 0.1, 0.0),
+    ("b16", "imagenet2012"): ((300,), 3e-3, "cosine", 0.3, 0.1, 1.0),
+    ("b32", "imagenet2012"): ((300,), 3e-3, "cosine", 0.3, 0.1, 1.0),
+    ("l16", "imagenet2012"): ((300,), 3e-3, "cosine", 0.3, 0.1, 1.0),
+    ("l32", "imagenet2012"): ((300,), 3e-3, "cosine", 0.3, 0.1, 1.0),
 }
 BATCH_SIZE = 4096  # paper, section 4.1
 
 
-def get_config(argument: str = "b16,imagenet2012") -> ConfigDict:
-    model, _, data = argument.partition(",")
-    pick(SIZES, model, "model")
+def get_config(argument: str = "") -> ConfigDict:
+    model, data, wanted = words(argument, default="b16,imagenet2012,")
+    pick(VITS | RESNETS, model, "model")
     pick(IMAGES, data, "data")
     if (model, data) not in TABLE_3:
         raise UserError(f"the paper has no recipe for {model} on {data}; it has {', '.join(map(','.join, TABLE_3))}")
-    epochs, peak_learning_rate, schedule, weight_decay, dropout, clip_norm = TABLE_3[model, data]
+    tried, peak_learning_rate, schedule, weight_decay, dropout, clip_norm = TABLE_3[model, data]
+    epochs = pick({str(number): number for number in tried}, wanted or str(tried[0]), "number of epochs")
 
     config = ConfigDict()
     config.seed = 0
@@ -67,18 +94,22 @@ def get_config(argument: str = "b16,imagenet2012") -> ConfigDict:
         "batch_size": 1024,
         "every": 10_000,
     }
-    config.model = {
-        "size": SIZES[model],
-        "pool": "class_token",
-        "positions": "learned",
-        "pre_logits": {"B": 768, "L": 1024, "H": 1280}[SIZES[model][0]],  # section 3.1: a hidden layer in pre-training
-        "head_bias": 0.0,
-        "activation": "gelu_tanh",
-        "norm_epsilon": 1e-6,
-        "dropout": dropout,
-        "stochastic_depth": 0.0,
-        "dtype": "bfloat16",
-    }
+    config.model = (
+        {"size": RESNETS[model], "head_bias": 0.0, "dtype": "bfloat16"}
+        if model in RESNETS
+        else {
+            "size": VITS[model][0],
+            "pool": "class_token",
+            "positions": "learned",
+            "pre_logits": VITS[model][1],
+            "head_bias": 0.0,
+            "activation": "gelu_tanh",
+            "norm_epsilon": 1e-6,
+            "dropout": dropout,
+            "stochastic_depth": 0.0,
+            "dtype": "bfloat16",
+        }
+    )
     config.weights = {"path": "", "new_head": False}
     config.objective = {"kind": "classification", "loss": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
     config.optimizer = {

@@ -1,15 +1,21 @@
 """Every config builds what it says."""
 
+import dataclasses
 import importlib.util
+import json
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
+from reduced import built, reduced
 
-from vit_jax import models, objectives
+from vit_jax import models, objectives, parallel
 from vit_jax.data import distortions, preprocess
 from vit_jax.models import counts
 from vit_jax.tools import configuration
-from vit_jax.train import optimizers
+from vit_jax.train import experiment, optimizers, steps
 from vit_jax.train.config import Config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -25,10 +31,18 @@ def module(name: str):
 
 PRETRAIN = [",".join(key) for key in module("pretrain").TABLE_3]
 FINETUNE = [f"{model},{data}" for model in module("finetune").SIZES for data in module("finetune").TABLE_4]
+AUGREG, TRANSFER, VTAB = module("augreg"), module("transfer"), module("vtab")
 EVERY = (
     ["scratch", "scratch:S/16", "miniature:pretrain", "miniature:finetune,100", "miniature:scratch,0"]
     + [f"pretrain:{argument}" for argument in PRETRAIN]
     + [f"finetune:{argument}" for argument in FINETUNE]
+    + [f"plain_s16:{epochs}" for epochs in module("plain_s16").EPOCHS]
+    + [f"augreg:{model},{data}" for model in AUGREG.MODELS for data in AUGREG.DATA]
+    + [f"augreg:s16,imagenet2012,{setting}" for setting in AUGREG.GRID]
+    + [f"transfer:{model},{data}" for model in TRANSFER.MODELS for data in TRANSFER.DATA]
+    + [f"transfer:b16,cifar10,{crop},long" for crop in TRANSFER.CROPS]
+    + [f"vtab:{model},dtd" for model in VTAB.SIZES]
+    + [f"vtab:b16,{task},choose" for task in VTAB.TASKS]
 )
 
 
@@ -56,6 +70,36 @@ def test_every_section_is_read_by_its_constructor(name: str):
     for half in (here.train, here.evaluate):
         preprocess.build(image_size=here.image_size, **half["preprocess"])
     distortions.after(lambda picture, rng: picture, here.train["augment"])
+
+
+def kinds() -> list[Any]:
+    """Every config, reduced, as JSON, and with it the names that come to the same; but for each file's first, slow."""
+    found: dict[str, list[str]] = {}
+    for name in EVERY:
+        found.setdefault(json.dumps(reduced(dataclasses.asdict(config(name)))), []).append(name)
+    files = {names[0].partition(":")[0]: text for text, names in reversed(found.items())}
+    return [
+        pytest.param(text, id=",".join(names)[:60], marks=() if text in files.values() else pytest.mark.slow)
+        for text, names in found.items()
+    ]
+
+
+@pytest.mark.parametrize("text", kinds())
+def test_every_config_is_built_sharded_and_stepped(text: str):
+    """On eight devices; two steps, so that the first one's result is fit for a second."""
+    here = built(json.loads(text))
+    run = experiment.build(here)
+    parameters = steps.initial_parameters(run.objective, here.seed, here.image_size)
+    state = steps.initial_state(run.mesh, run.optimizer, parameters, run.average)
+    before = jax.tree.map(np.asarray, state.parameters)
+    losses = []
+    for step in range(2):
+        state, metrics = run.train_step(state, parallel.place_batch(run.mesh, run.batches[step]))
+        losses.append(float(metrics["loss"]))
+    assert int(state.step) == 2 and np.isfinite(losses).all()
+    assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(state))
+    moved = jax.tree.map(lambda one, other: bool(np.any(one != np.asarray(other))), before, state.parameters)
+    assert moved["head"] == {"kernel": True, "bias": True}
 
 
 # Paper, table 3: epochs x images / 4096, peak, weight decay, dropout.
