@@ -76,10 +76,10 @@ def named(state, theirs, google):
     }
 
 
-def google_hybrid(state, units):
+def google_hybrid(state, units, heads=make_timm.HEADS):
     """Returns the state of a hybrid under the names of gs://vit_models."""
     theirs = "patch_embed.backbone." + ("stem." if units else "")
-    arrays = make_timm.google(state) | {"conv_root/kernel": kernel(state[f"{theirs}conv.weight"])}
+    arrays = make_timm.google(state, heads) | {"conv_root/kernel": kernel(state[f"{theirs}conv.weight"])}
     arrays |= named(state, f"{theirs}norm", "gn_root")
     for stage, count in enumerate(units):
         for unit in range(count):
@@ -94,7 +94,7 @@ def google_hybrid(state, units):
     return arrays
 
 
-def google_bit(state):
+def google_bit(state, units):
     """Returns the state of a BiT under the names of gs://bit_models."""
 
     def norm(theirs, google):
@@ -109,7 +109,7 @@ def google_bit(state):
         "resnet/head/conv2d/bias": state["head.fc.bias"].numpy().astype(np.float32),
         **norm("norm", "resnet"),
     }
-    for stage, count in enumerate(UNITS):
+    for stage, count in enumerate(units):
         for unit in range(count):
             theirs, google = f"stages.{stage}.blocks.{unit}.", f"resnet/block{stage + 1}/unit{unit + 1:02}/"
             for number, letter in enumerate("abc", 1):
@@ -138,12 +138,16 @@ def run(model, images):
     return {name: tensor.numpy().astype(np.float32) for name, tensor in outputs.items()}
 
 
+def redrawn(random, model):
+    """Returns the state of a model, every tensor of it redrawn."""
+    return {name: redraw(random, tuple(tensor.shape), name) for name, tensor in model.state_dict().items()}
+
+
 def make(seed, models, google):
     """Returns the arrays of one file; `models` are the same one, by the kind of epsilon that it computes with."""
     random = np.random.default_rng(seed)
     images = random.normal(size=(2, SIDE, SIDE, 3)).astype(np.float16).astype(np.float32)
-    shapes = {name: tuple(tensor.shape) for name, tensor in models["timm"].state_dict().items()}
-    state = {name: redraw(random, shape, name) for name, shape in shapes.items()}
+    state = redrawn(random, models["timm"])
     arrays = {f"weights/{name}": array for name, array in google(state).items()} | {"images": images}
     for kind, model in models.items():
         model.double().eval().load_state_dict(state)
@@ -157,7 +161,7 @@ def main():
     files = {
         "hybrid": make(1, {"timm": hybrid(UNITS, 1)}, partial(google_hybrid, units=UNITS)),
         "hybrid_root": make(2, {"timm": hybrid((), 2)}, partial(google_hybrid, units=())),
-        "bit": make(3, {kind: bit(kind) for kind in EPSILONS}, google_bit),
+        "bit": make(3, {kind: bit(kind) for kind in EPSILONS}, partial(google_bit, units=UNITS)),
     }
     for name, arrays in files.items():
         np.savez_compressed(pathlib.Path(__file__).with_name(f"{name}.npz"), **arrays)

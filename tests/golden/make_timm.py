@@ -60,10 +60,11 @@ def redraw(random, shape, name):
     return torch.from_numpy(values.astype(np.float32).astype(np.float64))
 
 
-def google(state):
+def google(state, heads=HEADS):
     """Returns timm's state under Google's names: Linear is (out, in) there and (in, out) here, heads have an axis."""
     state = {name: tensor.numpy().astype(np.float32) for name, tensor in state.items()}
-    head_width = WIDTH // HEADS
+    width, depth = len(state["norm.weight"]), sum(name.endswith(".mlp.fc1.bias") for name in state)
+    head_width = width // heads
     arrays = {
         "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
         "embedding/bias": state["patch_embed.proj.bias"],
@@ -75,18 +76,18 @@ def google(state):
     }
     if "cls_token" in state:
         arrays["cls"] = state["cls_token"]
-    for number in range(DEPTH):
+    for number in range(depth):
         theirs, block = f"blocks.{number}.", f"Transformer/encoderblock_{number}/"
         attention = block + "MultiHeadDotProductAttention_1/"
         for norm, layer in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
             arrays[f"{block}{layer}/scale"] = state[f"{theirs}{norm}.weight"]
             arrays[f"{block}{layer}/bias"] = state[f"{theirs}{norm}.bias"]
         for part, name in enumerate(("query", "key", "value")):
-            rows = slice(part * WIDTH, (part + 1) * WIDTH)
+            rows = slice(part * width, (part + 1) * width)
             kernel = state[f"{theirs}attn.qkv.weight"][rows].T
-            arrays[f"{attention}{name}/kernel"] = kernel.reshape(WIDTH, HEADS, head_width)
-            arrays[f"{attention}{name}/bias"] = state[f"{theirs}attn.qkv.bias"][rows].reshape(HEADS, head_width)
-        arrays[f"{attention}out/kernel"] = state[f"{theirs}attn.proj.weight"].T.reshape(HEADS, head_width, WIDTH)
+            arrays[f"{attention}{name}/kernel"] = kernel.reshape(width, heads, head_width)
+            arrays[f"{attention}{name}/bias"] = state[f"{theirs}attn.qkv.bias"][rows].reshape(heads, head_width)
+        arrays[f"{attention}out/kernel"] = state[f"{theirs}attn.proj.weight"].T.reshape(heads, head_width, width)
         arrays[f"{attention}out/bias"] = state[f"{theirs}attn.proj.bias"]
         for dense, layer in (("fc1", "Dense_0"), ("fc2", "Dense_1")):
             arrays[f"{block}MlpBlock_3/{layer}/kernel"] = state[f"{theirs}mlp.{dense}.weight"].T
