@@ -1,6 +1,7 @@
 """VTAB-1k: labels made from records, splits of 800 and 200, one task through a real tfds dataset."""
 
 import io
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -48,7 +49,7 @@ def test_each_is_in_the_catalogue_with_its_classes(tmp_path):
 
     found = {}
     for name, task in TASKS.items():
-        builder = tfds.builder(task.name, data_dir=tmp_path)
+        builder: Any = tfds.builder(task.name, data_dir=tmp_path)
         found[name] = task.classes if task.label else len(class_names_of(builder, task.name, task.key))
         assert "image" in builder.info.features
     assert found == CLASSES
@@ -217,7 +218,7 @@ def test_sprites_are_white_and_cut_as_published(tmp_path):
                 yield number, {"image": image, "label_x_position": number % 32, "number": number}
 
     tfds.disable_progress_bar()
-    builder = Dsprites(data_dir=tmp_path, file_format="array_record")
+    builder: Any = Dsprites(data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()
     source = sources.build("vtab", "train800val200", task="dsprites_location", data_dir=str(tmp_path))
     published = builder.as_data_source(split="train[:800]+train[1600:1800]")
