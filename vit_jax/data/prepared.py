@@ -1,5 +1,6 @@
 """Datasets prepared by TensorFlow Datasets, read without TensorFlow."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -53,7 +54,7 @@ def tfds(split: str, name: str, data_dir: str = "", image: str = "image", label:
 
 
 def opened(name: str, data_dir: str) -> Any:
-    """Returns tfds' builder of a prepared dataset; raises UserError where there is none."""
+    """Returns tfds' builder of a prepared dataset; raises UserError where there is none, or not in that version."""
     import tensorflow_datasets
     from tensorflow_datasets.core.registered import DatasetNotFoundError
 
@@ -62,6 +63,8 @@ def opened(name: str, data_dir: str) -> Any:
     except DatasetNotFoundError:
         place = data_dir or "its own folder"
         raise UserError(f'tfds knows no dataset "{name}", and none is prepared in {place}; check both') from None
+    except AssertionError as error:  # a version that is neither prepared nor in tfds
+        raise UserError(str(error).splitlines()[0].split('}": ')[-1]) from None
     if not (builder.data_path / "dataset_info.json").exists():
         raise UserError(f'there is no "{builder.data_path}"; {_how_to_prepare(builder, name)}')
     return builder
@@ -104,6 +107,6 @@ def _feature(builder: Any, name: str, key: str) -> Any:
 
 def _how_to_prepare(builder: Any, name: str) -> str:
     return (
-        f"prepare it where TensorFlow is installed: tfds build {name} --file_format=array_record "
+        f"prepare it where TensorFlow is installed: tfds build {shlex.quote(name)} --file_format=array_record "
         f"--data_dir={builder.data_dir_root}"
     )

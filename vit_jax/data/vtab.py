@@ -1,8 +1,9 @@
 """VTAB-1k: nineteen tasks of 1,000 labelled images each (arXiv 1910.04867).
 
 Data sets, splits and labels are those of the published benchmark, google-research/task_adaptation. The first 800 images
-of a task's `train` and the first 200 of its `val` are what is learned from; tfds keeps the order of its records,
-which decides which ones these are, whatever the format they are prepared in.
+of a task's `train` and the first 200 of its `val` are what is learned from. tfds sorts the records by a hash of their
+keys before it writes them, so that these are the same ones in every format; only another version of a data set may have
+others. Where `data_dir` holds a version that fits, it is read, even if tfds would now prepare a newer one.
 """
 
 import bisect
@@ -83,7 +84,8 @@ TASKS = {
     "cifar100": Task("natural", "cifar100:3.*.*", **NINETY),
     "dtd": Task("natural", "dtd:3.*.*"),
     "flowers102": Task("natural", "oxford_flowers102:2.*.*"),
-    "pets": Task("natural", "oxford_iiit_pet:3.*.*", "train[:80%]", "train[80%:]"),
+    # Published with 3.*.*; what tfds prepares now is 4.0.0, which has mended some image files.
+    "pets": Task("natural", "oxford_iiit_pet:*.*.*", "train[:80%]", "train[80%:]"),
     "sun397": Task("natural", "sun397/tfds:4.*.*"),
     "svhn": Task("natural", "svhn_cropped:3.*.*", **NINETY),
     "patch_camelyon": Task("specialized", "patch_camelyon:2.*.*"),
@@ -104,9 +106,9 @@ TASKS = {
 def vtab(split: str, task: str, data_dir: str = "") -> Source:
     """One of VTAB's tasks, its data prepared by tfds as ArrayRecord in `data_dir`.
 
-    `split` is train800, val200 or train800val200, which make VTAB-1k; or train, val or test, which are whole. Images of
-    `retinopathy` cannot be downloaded without an account. Raises UserError where the data is not there, or is other
-    than expected.
+    `split` is train800, val200 or train800val200, which make VTAB-1k; or train, val or test, which are whole. tfds
+    downloads all but the images of `resisc45` and `retinopathy`, which are put in place by hand. Raises UserError
+    where the data is not there, or is other than expected.
     """
     chosen = pick(TASKS, task, "task of VTAB")
     builder = prepared.opened(chosen.name, data_dir)
