@@ -24,10 +24,11 @@ SIZES = {
     "l32": ("L/32", "ViT-L_32.npz"),
     "h14": ("H/14", "ViT-H_14.npz"),
 }
-# As BiT (arXiv 1912.11370, section 3.3), which the paper follows here: crops and flips, but not where they would change
-# what is asked for, a place, a distance or an orientation.
-CROP = {"kind": "random_crop", "crop_ratio": 384 / 448, "squash": True, "flip": True}
-PREPROCESS = {"natural": CROP, "specialized": CROP, "structured": {"kind": "squash"}}
+# Crops and flips as BiT's (arXiv 1912.11370, section 3.3), which the paper follows in appendix B.1.1, but for the tasks
+# whose label they would change (its appendix F). Every task has the crops of BiT's larger images, 384 of 448 pixels:
+# the paper uses one resolution for all.
+UNCROPPED = ("clevr_count", "clevr_distance", "dmlab", "kitti_distance", "dsprites_location")
+UNFLIPPED = ("dsprites_location", "dsprites_orientation", "norb_azimuth")
 STAGES = {"final": ("train800val200", "test"), "choose": ("train800", "val200")}
 
 
@@ -35,19 +36,25 @@ def get_config(argument: str = "") -> ConfigDict:
     model, task, stage = words(argument, default="b16,caltech101,final")
     size, weights = pick(SIZES, model, "model")
     learn, examine = pick(STAGES, stage, "stage")
+    pick(TASKS, task, "task")
 
     config = ConfigDict()
     config.seed = 0
     config.steps = 2_500  # paper, table 4
     config.batch_size = 512
     config.accumulate = 1
-    # 384 for all tasks: paper, appendix D.10; patches of 14 do not tile it.
+    # 384 for all tasks: paper, appendix B.1.1; patches of 14 do not tile it.
     config.image_size = (378, 378) if model == "h14" else (384, 384)
     config.value_range = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     config.source = {"kind": "vtab", "task": task, "data_dir": ""}
     config.train = {
         "split": learn,
-        "preprocess": PREPROCESS[pick(TASKS, task, "task").group],
+        "preprocess": {
+            "kind": "random_crop",
+            "crop_ratio": 1.0 if task in UNCROPPED else 384 / 448,
+            "squash": True,
+            "flip": task not in UNFLIPPED,
+        },
         "augment": {},
     }
     config.evaluate = {
@@ -78,7 +85,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optimizer = {
         "name": "sgd",
         "peak_learning_rate": 0.01,  # paper, table 4
-        "schedule": {"name": "cosine", "warmup_steps": 200},
+        "schedule": {"name": "cosine", "warmup_steps": 200},  # warm-up: scenic's VTAB runs
         "clip_norm": 1.0,
         "weight_decay": 0.0,
         "decay_follows": "learning_rate",
