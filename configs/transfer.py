@@ -3,8 +3,8 @@
     ./run.sh train --config=configs/transfer.py:b32,cifar10,short_side --config.weights.path=FILE.npz --workdir=runs/b32
 
 The argument is MODEL,DATA,CROP,LENGTH, of which the last ones may be left out: MODEL is one of ti16 s32 s16 b32 b16 l16
-rti16 r26s32 r50l32 plain_s16; DATA one of imagenet2012 cifar10 cifar100 pets flowers resisc45 folder; CROP inception,
-short_side (the short side to 448 pixels, then a crop of 384) or squash (both sides to 448); LENGTH short or long.
+rti16 r26s32 r50l32 plain_s16; DATA one of imagenet2012 cifar10 cifar100 pets flowers kitti resisc45 folder; CROP
+inception, short_side (the short side to 448 pixels, then a crop of 384) or squash (both to 448); LENGTH short or long.
 The weights are a file or a gs:// address, such as gs://vit_models/augreg/….npz. A run never starts without them. Of a
 model's many AugReg files the best is the one with the best validation accuracy upstream (section 4.5).
 
@@ -30,15 +30,17 @@ MODELS = {
     "r50l32": ("R50+L/32", "class_token", "learned", 0),
     "plain_s16": ("S/16", "mean", "sincos2d", 384),  # configs/plain_s16.py keeps its hidden layer
 }
-# Data set of TFDS, share to learn from while choosing, learning rates that were tried, (steps, warm-up) short and long.
+# Source, split to learn from while choosing, split to choose by, learning rates that were tried, steps and warm-up of
+# the short and of the long schedule.
 DATA = {
-    "imagenet2012": ("imagenet2012", "99%", (0.01, 0.03), (20_000, 500), (20_000, 500)),
-    "cifar10": ("cifar10", "98%", (0.001, 0.003, 0.01, 0.03), (10_000, 500), (10_000, 500)),
-    "cifar100": ("cifar100", "98%", (0.001, 0.003, 0.01), (2_500, 200), (10_000, 500)),
-    "pets": ("oxford_iiit_pet", "90%", (0.001, 0.003, 0.01), (500, 100), (2_500, 200)),
-    "flowers": ("oxford_flowers102", "90%", (0.001, 0.003, 0.01), (500, 100), (2_500, 200)),
-    "resisc45": ("resisc45", "90%", (0.001, 0.003, 0.01), (2_500, 200), (10_000, 500)),
-    "folder": ("", "90%", (0.001, 0.003, 0.01), (500, 100), (2_500, 200)),
+    "imagenet2012": ("imagenet2012", "train[:99%]", "train[99%:]", (0.01, 0.03), (20_000, 500), (20_000, 500)),
+    "cifar10": ("cifar10", "train[:98%]", "train[98%:]", (0.001, 0.003, 0.01, 0.03), (10_000, 500), (10_000, 500)),
+    "cifar100": ("cifar100", "train[:98%]", "train[98%:]", (0.001, 0.003, 0.01), (2_500, 200), (10_000, 500)),
+    "pets": ("oxford_iiit_pet", "train[:90%]", "train[90%:]", (0.001, 0.003, 0.01), (500, 100), (2_500, 200)),
+    "flowers": ("oxford_flowers102", "train[:90%]", "train[90%:]", (0.001, 0.003, 0.01), (500, 100), (2_500, 200)),
+    "kitti": ("kitti_distance", "train", "val", (0.001, 0.003, 0.01), (500, 100), (2_500, 200)),
+    "resisc45": ("resisc45", "train[:90%]", "train[90%:]", (0.001, 0.003, 0.01), (2_500, 200), (10_000, 500)),
+    "folder": ("", "train[:90%]", "train[90%:]", (0.001, 0.003, 0.01), (500, 100), (2_500, 200)),
 }
 # 384 of 448 pixels.
 CROPS = {
@@ -52,7 +54,7 @@ LENGTHS = {"short": 0, "long": 1}
 def get_config(argument: str = "") -> ConfigDict:
     model, data, crop, length = words(argument, default="b32,cifar10,inception,short")
     size, pool, positions, pre_logits = pick(MODELS, model, "model")
-    name, kept, learning_rates, *lengths = pick(DATA, data, "data")
+    name, learn, examine, learning_rates, *lengths = pick(DATA, data, "data")
     steps, warmup_steps = lengths[pick(LENGTHS, length, "length")]
 
     config = ConfigDict()
@@ -62,12 +64,11 @@ def get_config(argument: str = "") -> ConfigDict:
     config.accumulate = 1
     config.image_size = (384, 384)
     config.value_range = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-    config.source = (
-        {"kind": "folder", "path": ""} if data == "folder" else {"kind": "tfds", "name": name, "data_dir": ""}
-    )
-    config.train = {"split": f"train[:{kept}]", "preprocess": pick(CROPS, crop, "crop"), "augment": {}}
+    others = {"folder": {"kind": "folder", "path": ""}, "kitti": {"kind": "vtab", "task": name, "data_dir": ""}}
+    config.source = others.get(data, {"kind": "tfds", "name": name, "data_dir": ""})
+    config.train = {"split": learn, "preprocess": pick(CROPS, crop, "crop"), "augment": {}}
     config.evaluate = {
-        "split": f"train[{kept}:]",  # what is held out; `./run.sh evaluate --split=test` looks at the test set, once
+        "split": examine,  # held out; `./run.sh evaluate --split=test` looks at the test set, once
         "preprocess": {"kind": "resize_crop", "crop_ratio": 384 / 448},
         "batch_size": 512,
         "every": steps // 10,
