@@ -97,6 +97,7 @@ def get_config(argument: str = "") -> ConfigDict:
         "layer_decay": 1.0,
     }
     config.average = {"decay": 0.0}  # 0.9999 for the ImageNet results of table 2: section 4.1
+    config.sharpness = {"rho_max": 0.0, "rho_min": 0.0, "alpha": 0.0}
     config.checkpoint = {"every": 500, "keep_last": 1, "keep_best": 1}
     config.log = {"every": 50, "tensorboard": True}
     config.profile = {"first_step": 10, "steps": 0}

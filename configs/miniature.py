@@ -80,6 +80,7 @@ def get_config(argument: str = "pretrain") -> ConfigDict:
         "rates": (),
     }
     config.average = {"decay": 0.0}
+    config.sharpness = {"rho_max": 0.0, "rho_min": 0.0, "alpha": 0.0}
     config.checkpoint = {"every": 500, "keep_last": 1, "keep_best": 0}
     config.log = {"every": 25, "tensorboard": False}
     config.profile = {"first_step": 10, "steps": 0}

@@ -33,6 +33,7 @@ FIELDS: dict[str, Any] = {
         "rates": (),
     },
     "average": {"decay": 0.0},
+    "sharpness": {"rho_max": 0.0, "rho_min": 0.0, "alpha": 0.0},
     "checkpoint": {"every": 2, "keep_last": 9},
     "log": {"every": 1, "tensorboard": False},
     "profile": {"steps": 0},

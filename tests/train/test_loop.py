@@ -115,6 +115,30 @@ def test_with_an_average_and_frozen_parts_too(tmp_path: Path, monkeypatch: pytes
     jax.tree.map(np.testing.assert_array_equal, trained, there.average)
 
 
+@pytest.mark.slow
+def test_every_way_to_step_learns(tmp_path: Path):
+    """Of ten digits; a result that differs from all others says that the way was really taken."""
+    size = {"width": 32, "depth": 2, "mlp_hidden": 64, "heads": 2, "patch": (2, 2)}
+    plain = {
+        **{"steps": 150, "batch_size": 64, "evaluate__every": 0, "checkpoint__every": 150, "log__every": 50},
+        **{"model__size": size, "model__dropout": 0.0, "objective__mixup": 0.0},
+    }
+    optimizer = {**small.FIELDS["optimizer"], "peak_learning_rate": 5e-3}
+    ways = {
+        "plain": {"optimizer": optimizer},
+        "sam": {"optimizer": optimizer, "sharpness": {"rho_max": 0.05, "rho_min": 0.05, "alpha": 0.0}},
+        "gsam": {"optimizer": optimizer, "sharpness": {"rho_max": 0.05, "rho_min": 0.01, "alpha": 0.4}},
+        "average": {"optimizer": optimizer, "average": {"decay": 0.95}},
+        "lion": {"optimizer": {**optimizer, "name": "lion", "peak_learning_rate": 1e-3}},
+        "adafactor": {"optimizer": {**optimizer, "name": "adafactor"}},
+        "layers": {"optimizer": {**optimizer, "layer_decay": 0.8, "rates": (("positions/.*", 0.0),)}},
+    }
+    results = {name: train(tmp_path / name, **plain, **changes)[0].result for name, changes in ways.items()}
+    # Chance is 0.1 +- 0.04, and a loss of 2.30.
+    assert all(result.top1 > 0.2 and result.loss < 2.15 for result in results.values()), results
+    assert len(set(results.values())) == len(ways), results
+
+
 def test_after_damage_it_goes_on_from_the_checkpoint_before(uninterrupted: Path, tmp_path: Path, caplog):
     train(tmp_path)
     for name in ("00000006", "00000004"):
@@ -231,6 +255,7 @@ def test_tensorboard_and_profile_are_written_when_asked_for(tmp_path: Path):
         ({"weights__path": "no/such/run"}, "no/such/run; give a run's workdir"),
         ({"objective__loss": "sotfmax"}, 'Did you mean "softmax"'),
         ({"average": {"decay": 1.0}}, "average.decay is a share, at least 0 (no average) and below 1; got 1.0"),
+        ({"sharpness__rho_min": 0.1}, "sharpness wants 0 <= rho_min <= rho_max"),
         ({"steps": 0}, "config.steps is at least 1"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from vit_jax import models, parallel
 from vit_jax.errors import UserError
 from vit_jax.objectives.classify import Classification
-from vit_jax.train import optimizers, steps
+from vit_jax.train import optimizers, sharpness, steps
 
 SMALL = {"width": 16, "depth": 1, "mlp_hidden": 24, "heads": 2, "patch": (4, 4)}
 HALF = (0.5, 0.5, 0.5)
@@ -21,7 +21,14 @@ def batch(size: int = 16) -> dict[str, np.ndarray]:
 
 
 def run(
-    devices: int, count: int, accumulate: int = 1, mixup: float = 0.0, rule: str = "sgd", rates=(), **model_options
+    devices: int,
+    count: int,
+    accumulate: int = 1,
+    mixup: float = 0.0,
+    rule: str = "sgd",
+    rates=(),
+    sharp=(0.0, 0.0, 0.0),
+    **model_options,
 ):
     """Takes `count` steps on a mesh of `devices`; returns the losses, the last state and the first placed batch."""
     mesh = parallel.make_mesh(devices)
@@ -30,7 +37,15 @@ def run(
     schedule = {"name": "cosine", "warmup_steps": 2}
     optimizer, rate = optimizers.build(count + 2, rule, 1e-1, schedule, clip_norm=1.0, weight_decay=0.1, rates=rates)
     state = steps.initial_state(mesh, optimizer, steps.initial_parameters(objective, 0, (8, 8)))
-    train_step = steps.make_train_step(objective, optimizer, rate, seed=0, accumulate=accumulate, rates=rates)
+    train_step = steps.make_train_step(
+        objective,
+        optimizer,
+        rate,
+        seed=0,
+        accumulate=accumulate,
+        rates=rates,
+        sharpness=sharpness.build(rate, 1e-1, count + 2, *sharp),
+    )
     placed = parallel.place_batch(mesh, batch())
     losses = []
     for _ in range(count):
@@ -119,3 +134,30 @@ def test_a_frozen_model_under_a_head_that_learns():
     assert np.any(after.pop("head")["kernel"]) and fresh.pop("head")
     jax.tree.map(np.testing.assert_array_equal, after, fresh)
     assert losses[-1] < losses[0]
+
+
+GSAM = (0.3, 0.05, 0.4)
+
+
+def test_a_way_to_flat_minima_is_the_same_on_eight_devices_and_in_parts():
+    one, _, _ = run(1, 6, sharp=GSAM)
+    parts, _, _ = run(8, 6, sharp=GSAM, accumulate=2)
+    np.testing.assert_allclose(parts, one, rtol=1e-5)
+    assert one[0] == pytest.approx(np.log(5), rel=1e-6)  # the zero head's, not that of what is further up
+    assert one[-1] < one[0] - 0.1
+
+
+def test_frozen_parts_do_not_count_for_the_radius():
+    """Under a frozen model, the head goes up by the whole radius, whatever the gradients of the rest were."""
+    mesh, objective = parallel.make_mesh(1), Classification(models.build(SMALL, classes=5), HALF, HALF)
+    rates = (("head/bias", 1.0), (".*", 0.0))
+    optimizer, rate = optimizers.build(9, "sgd", 0.5, {"name": "constant"}, momentum=0.0, rates=rates)
+    up = sharpness.build(rate, 0.5, 9, 0.3, 0.3, 0.0)
+    train_step = steps.make_train_step(objective, optimizer, rate, seed=0, rates=rates, sharpness=up)
+    state = steps.initial_state(mesh, optimizer, steps.initial_parameters(objective, 0, (8, 8)))
+    state, _ = train_step(state, parallel.place_batch(mesh, batch()))
+    # The textbook's gradient with the bias alone, 0.3 up: mean of softmax - one-hot.
+    share = np.bincount(batch()["label"], minlength=5) / 16
+    gradient = 0.2 - share
+    above = np.exp(0.3 * gradient / np.linalg.norm(gradient))
+    np.testing.assert_allclose(state.parameters["head"]["bias"], -0.5 * (above / above.sum() - share), atol=1e-6)

@@ -34,6 +34,7 @@ class Config:
       objective: `objectives.build`.
       optimizer: `train.optimizers.build`.
       average: of the parameters over the run; `train.averages.Average`.
+      sharpness: SAM and GSAM; `train.sharpness.build`.
       checkpoint: `train.checkpoints.Keeper`.
       log: `train.progress.Log`.
       profile: `train.progress.Profiler`.
@@ -55,6 +56,7 @@ class Config:
     objective: Section
     optimizer: Section
     average: Section
+    sharpness: Section
     checkpoint: Section
     log: Section
     profile: Section

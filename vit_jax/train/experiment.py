@@ -12,7 +12,7 @@ from vit_jax.errors import UserError, construct
 from vit_jax.evaluate import exam as exams
 from vit_jax.evaluate.classify import Classifier
 from vit_jax.objectives import Objective
-from vit_jax.train import optimizers, steps
+from vit_jax.train import optimizers, sharpness, steps
 from vit_jax.train.averages import Average
 from vit_jax.train.config import Config
 from vit_jax.train.workdir import plain
@@ -48,6 +48,10 @@ def build(config: Config) -> Experiment:
     objective = construct(objectives.build, "config.objective", model, **config.value_range, **config.objective)
     optimizer, rate = construct(optimizers.build, "config.optimizer", config.steps, **config.optimizer)
     average = construct(Average, "config.average", **config.average)
+    flatter = construct(
+        sharpness.build, "config.sharpness", rate, config.optimizer["peak_learning_rate"], config.steps,
+        **config.sharpness,
+    )  # fmt: skip
     mesh = construct(parallel.make_mesh, "config.mesh", **config.mesh)
     parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
     parallel.check_batch_size(mesh, exam.batches.batch_size)
@@ -66,6 +70,7 @@ def build(config: Config) -> Experiment:
             config.accumulate,
             rates=config.optimizer.get("rates", ()),
             average=average,
+            sharpness=flatter,
         ),
         batches=pipeline.training(source, transform, config.batch_size, config.seed, config.threads),
         classifier=Classifier(model, mesh, objective.mean, objective.std, objective.loss),

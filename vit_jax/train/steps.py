@@ -16,6 +16,7 @@ from vit_jax.shapes import Parameters, PyTree
 from vit_jax.train import pattern_rates
 from vit_jax.train.averages import Average
 from vit_jax.train.pattern_rates import Rates
+from vit_jax.train.sharpness import Sharpness
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -79,6 +80,7 @@ def make_train_step(
     accumulate: int = 1,
     rates: Rates = (),
     average: Average = NO_AVERAGE,
+    sharpness: Sharpness | None = None,
 ) -> Callable[[State, Batch], tuple[State, Metrics]]:
     """Returns the jitted step (state, batch) -> (next state, metrics); the state that is passed in is consumed.
 
@@ -93,14 +95,22 @@ def make_train_step(
         memory.
       rates: the optimiser's, by pattern; no gradient is computed for what they freeze.
       average: of the parameters, as the state that comes in was begun with.
+      sharpness: how to avoid sharp minima, at the cost of a second gradient; metrics are those without it.
     """
 
     def train_step(state: State, batch: Batch, objective: Objective) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step + 1)  # 0 drew the initial parameters
         prepare_key, model_key = jax.random.split(key)
         prepared = objective.prepare(batch, prepare_key)
-        gradients, metrics = gradients_of(objective, state.parameters, prepared, model_key)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.parameters)
+
+        def gradients_at(parameters: Parameters) -> tuple[Parameters, Metrics]:
+            return gradients_of(objective, parameters, prepared, model_key)
+
+        gradients, metrics = gradients_at(state.parameters)
+        descent = gradients
+        if sharpness:
+            descent = sharpness.gradients(lambda there: gradients_at(there)[0], state.parameters, gradients, state.step)
+        updates, optimizer_state = optimizer.update(descent, state.optimizer_state, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         metrics |= {
             "gradient_norm": optax.tree.norm(gradients),
