@@ -94,6 +94,7 @@ def get_config(argument: str = "") -> ConfigDict:
         "rates": (),
     }
     config.average = {"decay": 0.0}
+    config.sharpness = {"rho_max": 0.0, "rho_min": 0.0, "alpha": 0.0}
     config.checkpoint = {"every": 500, "keep_last": 1, "keep_best": 1}
     config.log = {"every": 50, "tensorboard": True}
     config.profile = {"first_step": 10, "steps": 0}
