@@ -101,6 +101,7 @@ def get_config(argument: str = "") -> ConfigDict:
         "loss": "sigmoid",
         "label_smoothing": 0.0,
         "mixup": strength.mixup,
+        "cutmix": 0.0,
     }
     config.optimizer = {
         "name": "adamw",

@@ -84,7 +84,13 @@ def get_config(argument: str = "") -> ConfigDict:
         "dtype": "bfloat16",
     }
     config.weights = {"path": weights, "new_head": True}
-    config.objective = {"kind": "classification", "loss": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
+    config.objective = {
+        "kind": "classification",
+        "loss": "softmax",
+        "label_smoothing": 0.0,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+    }
     config.optimizer = {
         "name": "sgd",
         "peak_learning_rate": pick(grid, rate or str(learning_rates[2]), "learning rate of table 4"),

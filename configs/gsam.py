@@ -58,6 +58,7 @@ def get_config(model: str = "b32") -> ConfigDict:
         "loss": "sigmoid",
         "label_smoothing": 0.0,
         "mixup": 0.0,
+        "cutmix": 0.0,
     }
     config.optimizer = {
         "name": "adamw",

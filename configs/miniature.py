@@ -70,7 +70,13 @@ def get_config(argument: str = "pretrain") -> ConfigDict:
         "dtype": "float32",
     }
     config.weights = {"path": "runs/miniature/pretrain" if stage == "finetune" else "", "new_head": True}
-    config.objective = {"kind": "classification", "loss": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
+    config.objective = {
+        "kind": "classification",
+        "loss": "softmax",
+        "label_smoothing": 0.0,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+    }
     config.optimizer = {
         "name": "adamw",
         "peak_learning_rate": peak_learning_rate,

@@ -56,6 +56,7 @@ def get_config(epochs: str = "90") -> ConfigDict:
         "loss": "softmax",
         "label_smoothing": 0.0,
         "mixup": 0.2,
+        "cutmix": 0.0,
     }
     config.optimizer = {
         "name": "adamw",

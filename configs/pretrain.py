@@ -111,7 +111,13 @@ def get_config(argument: str = "") -> ConfigDict:
         }
     )
     config.weights = {"path": "", "new_head": False}
-    config.objective = {"kind": "classification", "loss": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
+    config.objective = {
+        "kind": "classification",
+        "loss": "softmax",
+        "label_smoothing": 0.0,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+    }
     config.optimizer = {
         "name": "adamw",  # Adam with decoupled decay, b1 0.9 and b2 0.999: section 4.1
         "peak_learning_rate": peak_learning_rate,

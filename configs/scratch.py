@@ -52,7 +52,13 @@ def get_config(size: str = "") -> ConfigDict:
         "dtype": "float32",
     }
     config.weights = {"path": "", "new_head": False}
-    config.objective = {"kind": "classification", "loss": "softmax", "label_smoothing": 0.0, "mixup": 0.0}
+    config.objective = {
+        "kind": "classification",
+        "loss": "softmax",
+        "label_smoothing": 0.0,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+    }
     config.optimizer = {
         "name": "adamw",
         "peak_learning_rate": 2e-3,

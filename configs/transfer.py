@@ -91,6 +91,7 @@ def get_config(argument: str = "") -> ConfigDict:
         "loss": "softmax",
         "label_smoothing": 0.0,
         "mixup": 0.0,
+        "cutmix": 0.0,
     }
     config.optimizer = {
         "name": "sgd",

@@ -67,6 +67,23 @@ def test_mixup_blends_an_image_and_its_target_alike():
     np.testing.assert_allclose(mixed["image"], share * image + (1 - share) * np.roll(image, 1, axis=0), atol=1e-5)
 
 
+def test_cutmix_and_mixup_take_turns():
+    """CutMix leaves every pixel as it was in one of two images, mixup none."""
+    plain = np.asarray(Classification(MODEL, MEAN, STD).prepare(batch(), jax.random.key(0))["image"])
+    before = np.roll(plain, 1, axis=0)
+
+    def whole_pixels(seed: int, **strengths) -> bool:
+        image = np.asarray(
+            Classification(MODEL, MEAN, STD, **strengths).prepare(batch(), jax.random.key(seed))["image"]
+        )
+        return bool(((image == plain) | (image == before)).all())
+
+    assert all(whole_pixels(seed, cutmix=1.0) for seed in range(5))
+    assert not any(whole_pixels(seed, mixup=1.0) for seed in range(5))
+    cuts = sum(whole_pixels(seed, cutmix=1.0, mixup=1.0) for seed in range(40))
+    assert 8 <= cuts <= 32
+
+
 def test_mixup_draws_from_a_folded_beta():
     images, targets = jnp.ones((2, 1, 1, 1)), jnp.eye(2)
     shares = [float(augment.mixup(images, targets, 0.3, jax.random.key(i))[1][0, 0]) for i in range(300)]
@@ -83,7 +100,7 @@ def test_the_loss_of_a_zero_head_is_that_of_a_guess():
     np.testing.assert_array_equal(losses["accuracy"], [1, 0, 0, 0, 1, 0])  # argmax of equal logits is class 0
 
 
-@pytest.mark.parametrize("option", [{"loss": "softmx"}, {"label_smoothing": 1.0}])
+@pytest.mark.parametrize("option", [{"loss": "softmx"}, {"label_smoothing": 1.0}, {"cutmix": -1.0}])
 def test_a_wrong_option_is_named(option):
     with pytest.raises(UserError):
         Classification(MODEL, MEAN, STD, **option)

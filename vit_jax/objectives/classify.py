@@ -12,7 +12,7 @@ import optax
 from vit_jax import models
 from vit_jax.data import augment
 from vit_jax.errors import UserError, pick
-from vit_jax.shapes import Logits, Losses, Parameters, Targets
+from vit_jax.shapes import Images, Logits, Losses, Parameters, Targets
 
 LossByExample = Callable[[Logits, Targets], Losses]
 
@@ -43,6 +43,7 @@ class Classification:
       loss: which of `LOSSES`.
       label_smoothing: this share of the target is spread evenly over all classes (arXiv 1512.00567).
       mixup: strength of mixup; 0 for none.
+      cutmix: strength of CutMix; 0 for none. With both, each step draws one of them, evenly.
     """
 
     model: nn.Module = static()
@@ -51,11 +52,14 @@ class Classification:
     loss: str = static(default="softmax")
     label_smoothing: float = static(default=0.0)
     mixup: float = static(default=0.0)
+    cutmix: float = static(default=0.0)
 
     def __post_init__(self):
         pick(LOSSES, self.loss, "loss")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing is a share, at least 0 and below 1; got {self.label_smoothing}")
+        if min(self.mixup, self.cutmix) < 0:
+            raise UserError(f"mixup and cutmix are at least 0; got {self.mixup} and {self.cutmix}")
 
     def initial(self, key: jax.Array, image_size: tuple[int, int]) -> Parameters:
         """Returns the model's parameters drawn from `key`."""
@@ -66,9 +70,19 @@ class Classification:
         images = augment.normalize(batch["image"], self.mean, self.std)
         targets = jax.nn.one_hot(batch["label"], self.model.classes)
         targets = optax.smooth_labels(targets, self.label_smoothing)
-        if self.mixup:
-            images, targets = augment.mixup(images, targets, self.mixup, key)
+        images, targets = self.mixed(images, targets, key)
         return {"image": images, "target": targets}
+
+    def mixed(self, images: Images, targets: Targets, key: jax.Array) -> tuple[Images, Targets]:
+        """Returns images and targets, each mixed with another of the batch as `mixup` and `cutmix` have it."""
+        if self.mixup and self.cutmix:
+            coin_key, key = jax.random.split(key)
+            cut = augment.cutmix(images, targets, self.cutmix, key)
+            blended = augment.mixup(images, targets, self.mixup, key)
+            return jax.tree.map(partial(jnp.where, jax.random.bernoulli(coin_key)), cut, blended)
+        if self.cutmix:
+            return augment.cutmix(images, targets, self.cutmix, key)
+        return augment.mixup(images, targets, self.mixup, key) if self.mixup else (images, targets)
 
     def losses(self, parameters: Parameters, batch: dict[str, jax.Array], key: jax.Array | None) -> dict[str, Losses]:
         """Returns the `loss`, and as `accuracy` 1 where the likeliest class is the target's."""
