@@ -1,5 +1,6 @@
 """The hybrid's stem and BiT, on their own; tests/weights/test_resnets.py proves them on timm's computation."""
 
+import functools
 import itertools
 import json
 
@@ -168,12 +169,14 @@ def test_parameters_have_names_that_read_as_sentences():
 
 def test_what_training_starts_from():
     """The head at zero and its bias, units of the stem that add nothing (google-research/vision_transformer)."""
-    model = models.build(STEM, classes=3, head_bias=-6.9)
+    one = STEM | {"units": (1,)}
+    model = models.build(one, classes=3, head_bias=-6.9)
     parameters = models.initial(model, jax.random.key(0), (32, 32))
     np.testing.assert_allclose(models.apply(model, parameters, images(2, 32, 32, 3)), np.full((2, 3), -6.9), rtol=1e-6)
-    stem = models.initial(models.build(HYBRID, classes=3), jax.random.key(0), (32, 32))["stem"]
-    assert not np.any(stem["stage1"]["unit02"]["norm3"]["scale"])
-    assert np.all(stem["stage1"]["unit02"]["norm2"]["scale"] == 1)
+    hybrid = models.build(HYBRID | {"depth": 1, "stem": one}, classes=3)
+    unit = models.initial(hybrid, jax.random.key(0), (32, 32))["stem"]["stage1"]["unit01"]
+    assert not np.any(unit["norm3"]["scale"])
+    assert np.all(unit["norm2"]["scale"] == 1) and np.all(unit["projection_norm"]["scale"] == 1)
 
 
 def test_features_without_a_head():
@@ -199,7 +202,8 @@ def test_a_hybrid_takes_patches_of_its_map_and_pictures_that_they_tile():
 def test_bfloat16_reaches_every_layer(size):
     model = models.build(size, classes=3, dtype="bfloat16")
     parameters, batch = redrawn(model, (32, 32)), images(2, 32, 32, 3)
-    logits, state = model.apply({"params": parameters}, batch, False, mutable=["intermediates"])
+    run = functools.partial(model.apply, train=False, mutable=["intermediates"])
+    logits, state = jax.eval_shape(run, {"params": parameters}, batch)
     kept = flatten_dict(state["intermediates"], sep="/")
     units = [value for name, value in kept.items() if name.endswith("unit01/output")]
     assert logits.dtype == jnp.float32 and len(units) == 2

@@ -41,8 +41,9 @@ def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", *
     for option in options:
         if option not in known:
             raise UserError(f'config.model reads no "{option}".{did_you_mean(option, known)}')
-    for word in WORDS.keys() & options:
-        pick(WORDS[word], options[word], word)
+    for word, table in WORDS.items():
+        if word in options:
+            pick(table, options[word], word)
     for rate in ("dropout", "stochastic_depth"):
         if not 0 <= options.get(rate, 0) < 1:
             raise UserError(f"model.{rate} is a probability, at least 0 and below 1; got {options[rate]}")

@@ -101,11 +101,11 @@ def parameters(
 
 def refuse_differences(upstream: Trained, here: Trained) -> None:
     """Raises UserError if the model `here` computes or sees images otherwise than the one that was trained upstream."""
-    theirs, ours = upstream.model, here.model
-    alike = type(theirs) is type(ours)  # else the arrays do not fit, and adapt.fit says so
-    shared = set(models.options_of(theirs.size)) & set(models.options_of(ours.size)) if alike else set()
+    one, other = upstream.model, here.model
+    alike = type(one) is type(other)  # else the arrays do not fit, and adapt.fit says so
+    shared = set(models.options_of(one.size)) & set(models.options_of(other.size)) if alike else set()
     pairs: Mapping[str, tuple[Any, Any]] = {
-        **{f"model.{name}": (getattr(theirs, name), getattr(ours, name)) for name in NUMERICS if name in shared},
+        **{f"model.{name}": (getattr(one, name), getattr(other, name)) for name in NUMERICS if name in shared},
         "value_range.mean": (upstream.recipe.mean, here.recipe.mean),
         "value_range.std": (upstream.recipe.std, here.recipe.std),
     }
