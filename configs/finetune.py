@@ -4,10 +4,8 @@
 
 The argument is MODEL,DATA,RATE, of which the last ones may be left out: MODEL is one of b16 b32 l16 l32 h14 r50b16
 r50l32; DATA one of imagenet2012 cifar10 cifar100 pets flowers (read as TFDS prepared them) or folder: your own images,
-with --config.source.path=FOLDER; RATE one of table 4's, from which the paper chose on the images held out:
-    for rate in 0.003 0.01 0.03 0.06; do
-      ./run.sh train --config=configs/finetune.py:b16,imagenet2012,$rate --workdir=runs/imagenet-$rate
-    done
+with --config.source.path=FOLDER; RATE one of table 4's, from which the paper chose on the
+images that are held out here.
 The weights are a file or a gs:// address: gs://vit_models/imagenet21k/ViT-B_16.npz. A run never starts without them.
 
 Expected (paper, table 5, from ImageNet-21k): B/16 98.95 on CIFAR-10, 91.67 on CIFAR-100, 83.97 on ImageNet, 94.43 on
