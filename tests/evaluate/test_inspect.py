@@ -51,14 +51,14 @@ def test_attention_weights_are_the_blocks_own_and_rows_sum_to_one():
     model = models.build(size, classes=2)
     images = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     parameters = model.init(jax.random.key(1), images, False)["params"]
-    weights = inspect.attention_weights(model, parameters, images)
+    kept = inspect.intermediates(model, parameters, images)
+    weights = inspect.attention_weights(kept)
     assert [block.shape for block in weights] == [(2, 2, 7, 7)] * 3
     np.testing.assert_allclose(inspect.attention_rollout(weights).sum(axis=-1), np.ones((2, 7)), atol=1e-5)
 
     # What the first block reads, by numpy from the parameters.
     attention = parameters["encoder"]["block00"]["attention"]
-    _, kept = model.apply({"params": parameters}, images, False, mutable=["intermediates"])
-    tokens = np.asarray(kept["intermediates"]["embedded"])
+    tokens = np.asarray(kept["embedded"])
     normed = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
     query, key = (np.einsum("btw,whd->bhtd", normed, attention[name]["kernel"]) for name in ("query", "key"))
     scores = np.exp(np.einsum("bhqd,bhkd->bhqk", query, key) / np.sqrt(4))

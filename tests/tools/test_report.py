@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
-from vit_jax.tools import charts, gallery, report
+from vit_jax.tools import charts, gallery, pictures, report
 from vit_jax.tools.findings import Answers, Budget, Curve, Inside, Share, nearest_neighbour, some_of_each
 
 VOID = {"br", "circle", "img", "line", "meta", "path", "polyline", "rect"}
@@ -176,12 +176,12 @@ def test_curves_are_drawn_where_their_numbers_lie():
 
 
 def test_colours_run_from_dark_blue_to_yellow():
-    colours = charts.coloured(np.array([[-1.0, 1.0]]), -1.0, 1.0)
+    colours = pictures.coloured(np.array([[-1.0, 1.0]]), -1.0, 1.0)
     assert colours.tolist() == [[[0x00, 0x22, 0x4E], [0xFE, 0xE8, 0x38]]]
 
 
 def test_a_mosaic_keeps_every_tile():
     tiles = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    page = charts.mosaic(tiles, 2, gap=1, magnify=2)
+    page = pictures.mosaic(tiles, 2, gap=1, magnify=2)
     assert page.shape == (9, 9, 3)
     assert [page[0, 0, 0], page[0, 5, 0], page[5, 0, 0], page[5, 5, 0], page[4, 4, 0]] == [0, 1, 2, 255, 255]
