@@ -2,48 +2,16 @@
 
 import csv
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pages import Page
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
 from vit_jax.tools import charts, gallery, pictures, report
 from vit_jax.tools.findings import Answers, Budget, Curve, Inside, Share, nearest_neighbour, some_of_each
-
-VOID = {"br", "circle", "img", "line", "meta", "path", "polyline", "rect"}
-
-
-class Page(HTMLParser):
-    """What a browser would fetch or run, whether every element is closed, and the text of each table cell."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.fetched: list[str] = []
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.cells: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        for name, value in attrs:
-            if name in {"src", "srcset", "poster", "data", "xlink:href"} or (name == "href" and tag != "a"):
-                self.fetched.append(value)
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "td":
-            self.cells.append("")
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "td" in self.open:
-            self.cells[-1] += data
 
 
 def answers(seed: int = 0, images: int = 40) -> Answers:

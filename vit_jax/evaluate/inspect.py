@@ -44,7 +44,10 @@ def intermediates(model: nn.Module, parameters: Parameters, images: Images) -> I
 
 def grid_of(kept: Intermediates) -> tuple[int, int] | None:
     """Returns how many (rows, columns) of patches stand among the tokens, None where nothing was embedded."""
-    return kept["patch_embedding"].shape[1:3] if "patch_embedding" in kept else None
+    if "patch_embedding" not in kept:
+        return None
+    _, rows, columns, _ = kept["patch_embedding"].shape
+    return rows, columns
 
 
 def attention_weights(kept: Intermediates) -> list[AttentionWeights]:

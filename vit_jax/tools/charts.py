@@ -53,7 +53,7 @@ class Dots:
     @property
     def mark(self) -> str:
         """A dot."""
-        return self._dot(14, 7)
+        return self._dot(14.0, 7.0)
 
     def drawn(self, frame: "Frame") -> str:
         """Returns the dots."""

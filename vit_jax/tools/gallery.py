@@ -101,8 +101,9 @@ def attention(answers: Answers, shown: np.ndarray, maps: np.ndarray) -> str:
     """Returns digits, each beside itself with the attention of the class token over it."""
     tiles = []
     for index, reached in zip(shown.tolist(), maps, strict=True):
-        description = f"a {answers.class_names[answers.true[index]]}"
-        tiles.append(pictures.pair(answers.images[index], reached, description, said_of(answers, index), TILE))
+        image, description = answers.images[index], f"a {answers.class_names[answers.true[index]]}"
+        attended = pictures.multiplied(image, reached)
+        tiles.append(pictures.pair(image, attended, description, said_of(answers, index), TILE))
     return (
         f'<div class="tiles pairs">{"".join(tiles)}</div><p class="soft">Which patches reach the class token, from '
         "which the answer is read: attention averaged over the heads and multiplied through all blocks (rollout). "

@@ -11,13 +11,29 @@ import PIL.Image
 CIVIDIS = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
 
 
-def picture(pixels: np.ndarray, description: str, width: int, kind: str = "") -> str:
-    """Returns an `img` element that holds uint8 pixels (height, width[, 3]), shown `width` CSS pixels wide."""
+def png(pixels: np.ndarray) -> bytes:
+    """Returns uint8 pixels (height, width[, 3]) as a PNG file."""
     stream = io.BytesIO()
     PIL.Image.fromarray(pixels).save(stream, "PNG", optimize=True)
-    data = base64.b64encode(stream.getvalue()).decode()
-    class_ = f' class="{kind}"' if kind else ""
-    return f'<img{class_} width="{width}" alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
+    return stream.getvalue()
+
+
+def inline(pixels: np.ndarray) -> str:
+    """Returns the address of a picture that lies in the address itself."""
+    return f"data:image/png;base64,{base64.b64encode(png(pixels)).decode()}"
+
+
+def picture(pixels: np.ndarray, description: str, width: int) -> str:
+    """Returns an `img` element that holds uint8 pixels (height, width[, 3]), shown `width` CSS pixels wide."""
+    return f'<img width="{width}" alt="{html.escape(description)}" src="{inline(pixels)}">'
+
+
+def in_svg(pixels: np.ndarray, left: float, top: float, width: float, height: float) -> str:
+    """Returns an `image` element of SVG that holds uint8 pixels, stretched to `width` and `height`."""
+    return (
+        f'<image x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" preserveAspectRatio="none" '
+        f'style="image-rendering:pixelated" href="{inline(pixels)}"/>'
+    )
 
 
 def coloured(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -41,15 +57,22 @@ def mosaic(tiles: np.ndarray, columns: int, gap: int = 1, magnify: int = 1) -> n
     return page
 
 
-def overlaid(image: np.ndarray, reached: np.ndarray) -> np.ndarray:
-    """Returns a uint8 image (height, width, 3) under the colours of what is `reached` (rows, columns)."""
-    height, width = image.shape[:2]
-    rows, columns = (
-        np.arange(side) * count // side for side, count in zip((height, width), reached.shape, strict=True)
-    )
-    colours = coloured(reached[np.ix_(rows, columns)], float(reached.min()), float(reached.max()))
+def heat(reached: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Returns the colours of what is `reached` (rows, columns), scaled by itself, in the size of an image `like`."""
+    row, column = (np.arange(side) * count // side for side, count in zip(like.shape, reached.shape, strict=False))
+    return coloured(reached[np.ix_(row, column)], float(reached.min()), float(reached.max()))
+
+
+def multiplied(image: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Returns a uint8 image (height, width, 3) in the colours of what is `reached`: for light figures on black."""
     light = image.mean(axis=-1, keepdims=True) / 255
-    return (colours * (0.35 + 0.65 * light)).round().astype(np.uint8)
+    return (heat(reached, image) * (0.35 + 0.65 * light)).round().astype(np.uint8)
+
+
+def blended(image: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Returns a uint8 image (height, width, 3) in grey under the colours of what is `reached`: for any image."""
+    grey = image.mean(axis=-1, keepdims=True)
+    return (0.55 * heat(reached, image) + 0.45 * grey).round().astype(np.uint8)
 
 
 def components(filters: np.ndarray, columns: int, gap: int, magnify: int) -> np.ndarray:
@@ -64,8 +87,7 @@ def similarities(similarity: np.ndarray, low: float, gap: int, magnify: int) -> 
     return mosaic(coloured(maps, low, 1.0), similarity.shape[1], gap, magnify)
 
 
-def pair(image: np.ndarray, reached: np.ndarray, description: str, caption: str, width: int) -> str:
-    """Returns a `figure` of an image beside itself under what is `reached`, each `width` CSS pixels wide."""
-    plain = picture(image, description, width)
-    under = picture(overlaid(image, reached), f"{description}, attention", width)
-    return f'<figure><div class="pair">{plain}{under}</div><figcaption>{caption}</figcaption></figure>'
+def pair(image: np.ndarray, attended: np.ndarray, description: str, caption: str, width: int) -> str:
+    """Returns a `figure` of an image beside itself with the attention over it, each `width` CSS pixels wide."""
+    both = picture(image, description, width) + picture(attended, f"{description}, attention", width)
+    return f'<figure><div class="pair">{both}</div><figcaption>{caption}</figcaption></figure>'
