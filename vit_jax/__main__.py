@@ -11,6 +11,7 @@ VERBS = {
     "train": ("vit_jax.tools.train", "trains or fine-tunes the experiment of --config, from wherever it left off"),
     "evaluate": ("vit_jax.tools.evaluate", "evaluates a checkpoint, every example counted once"),
     "predict": ("vit_jax.tools.predict", "names what is on image files, with probabilities"),
+    "figures": ("vit_jax.tools.figures", "the paper's figures of a model: filters, positions, attention, norms"),
     "miniature": ("vit_jax.tools.miniature", "the paper in miniature, offline"),
     "models": ("vit_jax.tools.models", "every size by name, with its parameter count beside the paper's"),
 }

@@ -51,18 +51,115 @@ def test_attention_weights_are_the_blocks_own_and_rows_sum_to_one():
     model = models.build(size, classes=2)
     images = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     parameters = model.init(jax.random.key(1), images, False)["params"]
-    weights = inspect.attention_weights(model, parameters, images)
+    kept = inspect.intermediates(model, parameters, images)
+    weights = inspect.attention_weights(kept)
     assert [block.shape for block in weights] == [(2, 2, 7, 7)] * 3
     np.testing.assert_allclose(inspect.attention_rollout(weights).sum(axis=-1), np.ones((2, 7)), atol=1e-5)
 
     # What the first block reads, by numpy from the parameters.
     attention = parameters["encoder"]["block00"]["attention"]
-    _, kept = model.apply({"params": parameters}, images, False, mutable=["intermediates"])
-    tokens = np.asarray(kept["intermediates"]["embedded"])
+    tokens = np.asarray(kept["embedded"])
     normed = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
     query, key = (np.einsum("btw,whd->bhtd", normed, attention[name]["kernel"]) for name in ("query", "key"))
     scores = np.exp(np.einsum("bhqd,bhkd->bhqk", query, key) / np.sqrt(4))
     np.testing.assert_allclose(weights[0], scores / scores.sum(-1, keepdims=True), atol=1e-5)
+
+
+def kept_of(*blocks, tokens: int = 3, grid: tuple[int, int] = (1, 2), **others) -> dict:
+    """Intermediates made by hand: the weights of blocks (tokens out, tokens in) with one head, for one image."""
+    weights = {
+        f"encoder/block{number:02}/attention/weights": jnp.asarray(block)[None, None]
+        for number, block in enumerate(blocks)
+    }
+    return weights | {"patch_embedding": jnp.zeros((1, *grid, 4))} | others
+
+
+def test_the_class_token_reads_what_two_blocks_let_through():
+    # Token 0 is the class token. It reads patch 1 at first; then patch 2 reads patch 1, and the class token patch 2.
+    first = [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]
+    second = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    # By hand: the class token's row is (row 0 + row 2) / 2 of the first block's (I + A) / 2,
+    # ((1/2, 1/2, 0) + (0, 1/2, 1/2)) / 2 = (1/4, 1/2, 1/4); without the class token 2/3 and 1/3.
+    found = inspect.attention_map(kept_of(first, second))
+    np.testing.assert_allclose(found, [[[2 / 3, 1 / 3]]], atol=1e-6)
+
+
+def test_without_a_class_token_all_patches_are_read_alike():
+    first, second = [[0.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]
+    # By hand: rollout ((1, 0), (1/2, 1/2)) @ ((1/2, 1/2), (0, 1)) = ((1/2, 1/2), (1/4, 3/4)), whose rows' mean it is.
+    found = inspect.attention_map(kept_of(first, second))
+    np.testing.assert_allclose(found, [[[3 / 8, 5 / 8]]], atol=1e-6)
+
+
+def test_an_attention_pool_says_which_patches_are_read():
+    first, second = [[0.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]
+    heads = jnp.array([[0.0, 1.0], [0.5, 0.5]])[None, :, None]  # their mean: a quarter of the first row
+    found = inspect.attention_map(kept_of(first, second, **{"pool/attention/weights": heads}))
+    np.testing.assert_allclose(found, [[[1 / 8 + 3 / 16, 1 / 8 + 9 / 16]]], atol=1e-6)
+
+
+def brute_force_distance(weights: np.ndarray, grid: tuple[int, int], patch: tuple[float, float]) -> float:
+    """The mean over queries of one head's weights (places, places), one pair of places after the other."""
+    total = 0.0
+    for query in range(len(weights)):
+        for key, weight in enumerate(weights[query] / weights[query].sum()):
+            (y, x), (v, u) = divmod(query, grid[1]), divmod(key, grid[1])
+            total += weight * np.hypot(patch[0] * (y - v), patch[1] * (x - u))
+    return total / len(weights)
+
+
+GRID, PATCH = (3, 4), (2.0, 5.0)
+
+
+def one_head(weights: np.ndarray) -> jax.Array:
+    return jnp.asarray(weights, jnp.float32)[None, None]
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_distance_is_that_of_every_pair_of_patches_and_passes_over_other_tokens(prefix):
+    rng = np.random.default_rng(prefix)
+    tokens = prefix + 12
+    weights = rng.dirichlet(np.full(tokens, 0.3), (2, 3, tokens))
+    weights[..., :prefix] *= 50  # how much goes to other tokens does not matter
+    found = inspect.attention_distance(jnp.asarray(weights, jnp.float32), GRID, PATCH)
+    expected = [[brute_force_distance(head[prefix:, prefix:], GRID, PATCH) for head in image] for image in weights]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_distance_of_uniform_attention():
+    found = inspect.attention_distance(one_head(np.full((13, 13), 1 / 13)), GRID, PATCH)
+    np.testing.assert_allclose(found, [[brute_force_distance(np.ones((12, 12)), GRID, PATCH)]], rtol=1e-5)
+
+
+def test_distance_of_attention_to_oneself_is_none():
+    assert inspect.attention_distance(one_head(np.eye(12)), GRID, PATCH).tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize(("step", "distance"), [((0, 1), 5.0), ((1, 0), 2.0), ((1, 1), np.sqrt(29.0))])
+def test_distance_of_attention_to_the_neighbour_is_one_patch(step, distance):
+    weights = np.zeros((12, 12))
+    for y, x in np.ndindex(*GRID):  # at the edge to the neighbour on the other side, which is as far
+        v, u = (y + step[0] if y + step[0] < 3 else y - step[0]), (x + step[1] if x + step[1] < 4 else x - step[1])
+        weights[4 * y + x, 4 * v + u] = 1
+    np.testing.assert_allclose(inspect.attention_distance(one_head(weights), GRID, PATCH), [[distance]], rtol=1e-6)
+
+
+def test_a_patch_that_attends_to_no_patch_has_no_distance():
+    found = inspect.attention_distance(one_head(np.eye(13)[:1].repeat(13, axis=0)), GRID, PATCH)
+    assert found.tolist() == [[0.0]]
+
+
+def test_norms_of_known_tokens():
+    tokens = jnp.array([[[6.0, 8.0], [3.0, 4.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 2.0], [0.0, -2.0]]])
+    found = {name: norms.tolist() for name, norms in inspect.token_norms(tokens, patches=2).items()}
+    assert found == {"class_token": [10.0, 0.0], "mean": [3.0, 2.0], "largest": [5.0, 2.0]}
+    assert inspect.token_norms(tokens, patches=3)["largest"].tolist() == [10.0, 2.0]
+    assert inspect.token_norms(tokens, patches=3).keys() == {"mean", "largest"}
+
+
+def test_norms_of_half_precision_are_computed_in_full():
+    found = inspect.token_norms(jnp.full((1, 1, 3), 300.0, jnp.float16), patches=1)["mean"]
+    np.testing.assert_allclose(found, [300 * np.sqrt(3)], rtol=1e-6)  # 3 · 300² is beyond float16
 
 
 def test_similarity_of_known_directions():

@@ -2,48 +2,16 @@
 
 import csv
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pages import Page
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
-from vit_jax.tools import charts, gallery, report
+from vit_jax.tools import charts, gallery, pictures, report
 from vit_jax.tools.findings import Answers, Budget, Curve, Inside, Share, nearest_neighbour, some_of_each
-
-VOID = {"br", "circle", "img", "line", "meta", "path", "polyline", "rect"}
-
-
-class Page(HTMLParser):
-    """What a browser would fetch or run, whether every element is closed, and the text of each table cell."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.fetched: list[str] = []
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.cells: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        for name, value in attrs:
-            if name in {"src", "srcset", "poster", "data", "xlink:href"} or (name == "href" and tag != "a"):
-                self.fetched.append(value)
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "td":
-            self.cells.append("")
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "td" in self.open:
-            self.cells[-1] += data
 
 
 def answers(seed: int = 0, images: int = 40) -> Answers:
@@ -176,12 +144,12 @@ def test_curves_are_drawn_where_their_numbers_lie():
 
 
 def test_colours_run_from_dark_blue_to_yellow():
-    colours = charts.coloured(np.array([[-1.0, 1.0]]), -1.0, 1.0)
+    colours = pictures.coloured(np.array([[-1.0, 1.0]]), -1.0, 1.0)
     assert colours.tolist() == [[[0x00, 0x22, 0x4E], [0xFE, 0xE8, 0x38]]]
 
 
 def test_a_mosaic_keeps_every_tile():
     tiles = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    page = charts.mosaic(tiles, 2, gap=1, magnify=2)
+    page = pictures.mosaic(tiles, 2, gap=1, magnify=2)
     assert page.shape == (9, 9, 3)
     assert [page[0, 0, 0], page[0, 5, 0], page[5, 0, 0], page[5, 5, 0], page[4, 4, 0]] == [0, 1, 2, 255, 255]

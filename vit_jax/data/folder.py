@@ -143,6 +143,18 @@ def images_below(root: Path) -> list[str]:
     return sorted(found)
 
 
+def images_at(path: Path) -> list[Path]:
+    """Returns the image at `path`, or all images below it; raises UserError if there is none."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f'"{path}" does not exist; give image files, or folders of them')
+    found = [path / file for file in images_below(path)]
+    if not found:
+        raise UserError(f'there is no image in "{path}"; {", ".join(sorted(SUFFIXES))} are looked for')
+    return found
+
+
 def _is_held_out(file: str) -> bool:
     """Tells whether a file, by its path below the root, belongs to the tenth that is "val"."""
     digest = hashlib.sha256(Path(file).as_posix().encode()).digest()

@@ -172,15 +172,13 @@ def inside(before: Trained, after: Trained, images: np.ndarray, filters: int = 1
         jnp.asarray(each.parameters["patch_embedding"]["kernel"]).sum(axis=2, keepdims=True) for each in (before, after)
     ]
     seen = augment.normalize(jnp.asarray(images), after.recipe.mean, after.recipe.std)
-    look = jax.jit(lambda *given: inspect.attention_rollout(inspect.attention_weights(after.model, *given)))
-    reached = look(after.parameters, seen)[:, 0, 1:]  # the class token is the first
-    reached = reached / reached.sum(axis=-1, keepdims=True)
+    look = jax.jit(lambda *given: inspect.attention_map(inspect.intermediates(after.model, *given)))
     components = [np.asarray(inspect.patch_filters(kernel, filters)) for kernel in kernels]
     similar = [np.asarray(inspect.position_similarity(grid)) for grid in (grids[0], interpolated, grids[1])]
     return Inside(
         filters=(components[0], components[1]),
         similarities=(similar[0], similar[1], similar[2]),
-        attention=np.asarray(reached).reshape(-1, rows, columns),
+        attention=np.asarray(look(after.parameters, seen)),
     )
 
 

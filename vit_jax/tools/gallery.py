@@ -4,7 +4,7 @@ import html
 
 import numpy as np
 
-from vit_jax.tools import charts
+from vit_jax.tools import pictures
 from vit_jax.tools.findings import Answers, Inside
 
 TILE = 72  # CSS pixels
@@ -18,7 +18,7 @@ def examples(fractals: np.ndarray, answers: Answers) -> str:
     )
     drawn = []
     for images, description, caption in shown:
-        image = charts.picture(charts.mosaic(images, 6, magnify=3), description, 450)
+        image = pictures.picture(pictures.mosaic(images, 6, magnify=3), description, 450)
         drawn.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
     return f'<div class="columns halves">{"".join(drawn)}</div>'
 
@@ -55,7 +55,7 @@ def said(answers: Answers, which: np.ndarray, kind: str, most: int = 12) -> str:
     tiles = []
     for index in which[:most].tolist():
         predicted, true = answers.class_names[answers.predicted[index]], answers.class_names[answers.true[index]]
-        image = charts.picture(answers.images[index], f"a {true}, named {predicted}", TILE)
+        image = pictures.picture(answers.images[index], f"a {true}, named {predicted}", TILE)
         tiles.append(f"<figure>{image}<figcaption>{said_of(answers, index)}</figcaption></figure>")
     return f'<div class="tiles {kind}">{"".join(tiles)}</div>'
 
@@ -70,8 +70,8 @@ def filters(inside: Inside) -> str:
     """Returns the filters before and after fine-tuning."""
     drawn = []
     for components, title in zip(inside.filters, ("pre-trained", "fine-tuned"), strict=True):
-        tiles = np.repeat((components * 255).round().astype(np.uint8), 3, axis=-1)
-        image = charts.picture(charts.mosaic(tiles, 6, magnify=10, gap=6), f"filters, {title}", 270)
+        tiles = pictures.components(components, 6, gap=6, magnify=10)
+        image = pictures.picture(tiles, f"filters, {title}", 270)
         drawn.append(f"<figure>{image}<figcaption>{title}</figcaption></figure>")
     return (
         f'<div class="columns">{"".join(drawn)}</div><p class="soft">The first {len(inside.filters[0])} principal '
@@ -87,8 +87,8 @@ def positions(inside: Inside) -> str:
     drawn = []
     for similarity, title in zip(inside.similarities, titles, strict=True):
         rows, columns = similarity.shape[:2]
-        tiles = charts.coloured(similarity.reshape(rows * columns, rows, columns), lowest, 1.0)
-        image = charts.picture(charts.mosaic(tiles, columns, gap=4, magnify=6), f"similarity, {title}", 250)
+        maps = pictures.similarities(similarity, lowest, gap=4, magnify=6)
+        image = pictures.picture(maps, f"similarity, {title}", 250)
         drawn.append(f"<figure>{image}<figcaption>{title}, {rows} × {columns} places</figcaption></figure>")
     return (
         f'<div class="columns">{"".join(drawn)}</div><p class="soft">A small map for each place of a patch: the '
@@ -101,24 +101,11 @@ def attention(answers: Answers, shown: np.ndarray, maps: np.ndarray) -> str:
     """Returns digits, each beside itself with the attention of the class token over it."""
     tiles = []
     for index, reached in zip(shown.tolist(), maps, strict=True):
-        image = answers.images[index]
-        true = answers.class_names[answers.true[index]]
-        pair = charts.picture(image, f"a {true}", TILE) + charts.picture(
-            overlaid(image, reached), f"a {true}, attention", TILE
-        )
-        tiles.append(
-            f'<figure><div class="pair">{pair}</div><figcaption>{said_of(answers, index)}</figcaption></figure>'
-        )
+        image, description = answers.images[index], f"a {answers.class_names[answers.true[index]]}"
+        attended = pictures.multiplied(image, reached)
+        tiles.append(pictures.pair(image, attended, description, said_of(answers, index), TILE))
     return (
         f'<div class="tiles pairs">{"".join(tiles)}</div><p class="soft">Which patches reach the class token, from '
         "which the answer is read: attention averaged over the heads and multiplied through all blocks (rollout). "
         "Dark blue little, yellow much, scaled for each digit.</p>"
     )
-
-
-def overlaid(image: np.ndarray, reached: np.ndarray) -> np.ndarray:
-    """Returns a uint8 image (height, width, 3) under the colours of what is `reached` (rows, columns)."""
-    patch = image.shape[0] // reached.shape[0], image.shape[1] // reached.shape[1]
-    colours = charts.coloured(np.kron(reached, np.ones(patch)), float(reached.min()), float(reached.max()))
-    light = image.mean(axis=-1, keepdims=True) / 255
-    return (colours * (0.35 + 0.65 * light)).round().astype(np.uint8)

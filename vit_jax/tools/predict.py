@@ -11,7 +11,7 @@ import rich.console
 import rich.table
 import rich.text
 
-from vit_jax.data.folder import SUFFIXES, Files, images_below
+from vit_jax.data.folder import Files, images_at
 from vit_jax.errors import UserError
 from vit_jax.tools.arguments import Parser
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse(arguments)
     if given.top < 1:
         raise UserError(f"--top is at least 1; got {given.top}")
-    files = [file for path in given.paths for file in images_of(Path(path))]
+    files = [file for path in given.paths for file in images_at(Path(path))]
 
     from vit_jax import parallel
     from vit_jax.data import pipeline, preprocess
@@ -47,18 +47,6 @@ def main(arguments: list[str]) -> int:
     probabilities = classifier.probabilities(parallel.place(mesh, trained.parameters), batches)
     FORMATS[given.format]([best(file, row, names, given.top) for file, row in zip(files, probabilities, strict=True)])
     return 0
-
-
-def images_of(path: Path) -> list[Path]:
-    """Returns the image at `path`, or all images below it; raises UserError if there is none."""
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(f'"{path}" does not exist; give image files, or folders of them')
-    found = [path / file for file in images_below(path)]
-    if not found:
-        raise UserError(f'there is no image in "{path}"; {", ".join(sorted(SUFFIXES))} are looked for')
-    return found
 
 
 def best(file: Path, probabilities: np.ndarray, names: tuple[str, ...], top: int) -> dict[str, Any]:

@@ -1,11 +1,6 @@
 """The report of `miniature`: one HTML page that stands alone, made from what the runs found and nothing else."""
 
-import datetime
-import html
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -13,8 +8,9 @@ import numpy as np
 from vit_jax.tools import charts, gallery
 from vit_jax.tools.charts import BLUE, GREEN, ORANGE, Intervals, Line
 from vit_jax.tools.findings import Answers, Budget, Curve, Inside, Share
+from vit_jax.tools.page import folded
+from vit_jax.tools.page import page as whole_page
 
-HERE = Path(__file__).parent
 # What a reader compares, and how each is drawn: (attribute of Budget, words, colour, shape of its points).
 ARMS = (
     ("fine_tuned", "fine-tuned", BLUE, "circle"),
@@ -50,29 +46,27 @@ def page(
       configs: of each run, by its name.
     """
     least = budgets[0]
-    template = Template((HERE / "report.html").read_text())
-    return template.substitute(
-        facts,
-        style=(HERE / "report.css").read_text(),
-        when=datetime.datetime.now().strftime("%d %B %Y"),
-        headline=headline(least),
-        examples=gallery.examples(fractals, answers),
-        seen=f"{least.fine_tuned.seen:,}",
-        results=results(budgets),
-        accuracy=accuracy(budgets),
-        meaning=meaning(budgets),
-        neighbours=neighbours(least),
-        curves=curves(budgets, pretraining, pretrained),
-        told=told(answers, budgets[-1]),
-        confusion=gallery.confusion(answers),
-        wrong=gallery.said(answers, np.flatnonzero(answers.predicted != answers.true), "wrong"),
-        right=gallery.said(answers, np.flatnonzero(answers.predicted == answers.true), "right"),
-        filters=gallery.filters(inside),
-        positions=gallery.positions(inside),
-        attention=gallery.attention(answers, shown, inside.attention),
-        environment=folded("Environment", environment),
-        configs="".join(folded(f"Config of {name}", config) for name, config in configs.items()),
-    )
+    wrong = answers.predicted != answers.true
+    parts = {
+        "headline": headline(least),
+        "examples": gallery.examples(fractals, answers),
+        "seen": f"{least.fine_tuned.seen:,}",
+        "results": results(budgets),
+        "accuracy": accuracy(budgets),
+        "meaning": meaning(budgets),
+        "neighbours": neighbours(least),
+        "curves": curves(budgets, pretraining, pretrained),
+        "told": told(answers, budgets[-1]),
+        "confusion": gallery.confusion(answers),
+        "wrong": gallery.said(answers, np.flatnonzero(wrong), "wrong"),
+        "right": gallery.said(answers, np.flatnonzero(~wrong), "right"),
+        "filters": gallery.filters(inside),
+        "positions": gallery.positions(inside),
+        "attention": gallery.attention(answers, shown, inside.attention),
+        "environment": folded("Environment", environment),
+        "configs": "".join(folded(f"Config of {name}", config) for name, config in configs.items()),
+    }
+    return whole_page("The Vision Transformer paper in miniature", "report.html", {**facts, **parts})
 
 
 def headline(least: Budget) -> str:
@@ -175,9 +169,3 @@ def told(answers: Answers, most: Budget) -> str:
         "test digits are named wrongly. Below each digit stands what it was called, with its probability. All answers "
         "are in <code>predictions.csv</code> beside this page."
     )
-
-
-def folded(title: str, content: Mapping[str, Any]) -> str:
-    """Returns plain values, to be unfolded."""
-    text = html.escape(json.dumps(content, indent=1))
-    return f"<details><summary>{html.escape(title)}</summary><pre>{text}</pre></details>"

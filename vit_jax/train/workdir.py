@@ -75,10 +75,16 @@ def config_of(workdir: Path) -> dict[str, Any]:
 
 def run_of(checkpoint: str) -> dict[str, Any]:
     """Returns the config of the run that a checkpoint belongs to; raises UserError if it lies in none."""
-    folder = Path(checkpoint).absolute()
-    if folder.parent.name != "checkpoints":
+    folder = folder_of(checkpoint)
+    if folder is None:
         raise UserError(f"{checkpoint} belongs to no run, so it says nothing of the data; give --data=FOLDER")
-    return config_of(folder.parent.parent)
+    return config_of(folder)
+
+
+def folder_of(checkpoint: str) -> Path | None:
+    """Returns the workdir of the run that a checkpoint belongs to, None if it lies in none."""
+    folder = Path(checkpoint).absolute()
+    return folder.parent.parent if folder.parent.name == "checkpoints" else None
 
 
 def describe(workdir: Path, config: Mapping[str, Any]) -> None:
