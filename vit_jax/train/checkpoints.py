@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
 from vit_jax.errors import UserError
 from vit_jax.shapes import Parameters, PyTree
@@ -74,11 +75,12 @@ def _items(state: State) -> dict[str, PyTree]:
 def restore_parameters(checkpoint: Checkpoint) -> Parameters:
     """Returns the parameters alone, all that were learned (their average, if any), on this process's first device."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    path = checkpoint.path.absolute() / "parameters"
-    with ocp.StandardCheckpointer() as checkpointer:
-        shapes = checkpointer.metadata(path).item_metadata.tree
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
-        return checkpointer.restore(path, like)
+    path = epath.Path(checkpoint.path.absolute())
+    shapes = ocp.StandardCheckpointHandler().metadata(path / "parameters").tree
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+    wanted = ocp.args.Composite(parameters=ocp.args.StandardRestore(like))
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(path, args=wanted)["parameters"]
 
 
 class Keeper:
