@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -44,6 +45,8 @@ class Classification:
       label_smoothing: this share of the target is spread evenly over all classes (arXiv 1512.00567).
       mixup: strength of mixup; 0 for none.
     """
+
+    names_classes: ClassVar[bool] = True
 
     model: nn.Module = static()
     mean: tuple[float, float, float] = static()
