@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
 
 PyTree: TypeAlias = Any  # nested dicts of arrays
 Parameters: TypeAlias = dict[str, Any]
@@ -25,6 +25,12 @@ Features: TypeAlias = Float[jax.Array, "batch width"]
 Logits: TypeAlias = Float[jax.Array, "*batch classes"]
 Targets: TypeAlias = Float[jax.Array, "batch classes"]  # a share for each class
 Losses: TypeAlias = Float[jax.Array, " batch"]
+PatchPixels: TypeAlias = Num[jax.Array, "batch patches pixels channels"]  # cut from an image, row by row
+PatchIndices: TypeAlias = Int[jax.Array, "batch patches"]  # of patches in an image, row by row
+PatchFlags: TypeAlias = Bool[jax.Array, "batch patches"]
+TakenIndices: TypeAlias = Int[jax.Array, "batch taken"]  # of some patches, in an image
+EachPatch: TypeAlias = Shaped[jax.Array, "batch patches *what"]
+EachTaken: TypeAlias = Shaped[jax.Array, "batch taken *what"]
 PositionGrid: TypeAlias = Float[jax.Array, "rows columns width"]
 ResizedGrid: TypeAlias = Float[jax.Array, "new_rows new_columns width"]
 

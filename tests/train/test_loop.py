@@ -110,7 +110,7 @@ def test_with_an_average_and_frozen_parts_too(tmp_path: Path, monkeypatch: pytes
         )
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), there.average, expected)
     assert not np.allclose(there.average["head"]["kernel"], there.parameters["head"]["kernel"], rtol=1e-3)
-    assert run.exam.hold(run.classifier, there.average) == result
+    assert run.exam.hold(run.examiner, there.average) == result
     trained = checkpoints.restore_parameters(checkpoints.find(whole))
     jax.tree.map(np.testing.assert_array_equal, trained, there.average)
 

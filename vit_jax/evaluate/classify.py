@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vit_jax import models, parallel
+from vit_jax import models, objectives, parallel
 from vit_jax.data import augment
 from vit_jax.objectives.classify import LOSSES
 from vit_jax.shapes import Logits, Parameters
@@ -25,6 +25,11 @@ class Result:
     top5: float
     loss: float
     seen: int
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has most of: `top1`."""
+        return self.top1
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -89,9 +94,13 @@ class Classifier:
         self._logits = jax.jit(logits_of)
 
     def evaluate(self, parameters: Parameters, batches: Iterable[Batch]) -> Result:
-        """Returns the result over `batches` of uint8 `image`, `label` and `mask` (0 for padding)."""
+        """Returns the result over `batches` of uint8 `image`, `label` and `mask` (0 for padding).
+
+        `parameters` are the model's, or all that an objective learned.
+        """
+        parameters = objectives.of_the_model(parameters)
         totals = {"top1": 0.0, "top5": 0.0, "loss": 0.0, "seen": 0.0}
-        for sums in _one_behind(self._count(parameters, self._placed(batch)) for batch in batches):
+        for sums in one_behind(self._count(parameters, self._placed(batch)) for batch in batches):
             totals = {name: totals[name] + float(sums[name]) for name in totals}
         seen = totals.pop("seen")
         return Result(**{name: total / seen for name, total in totals.items()}, seen=round(seen))
@@ -110,7 +119,7 @@ class Classifier:
         return parallel.place_batch(self.mesh, wanted)
 
 
-def _one_behind(results: Iterator[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:
+def one_behind(results: Iterator[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:
     """Yields each result after the next was asked for, so that the devices work while the host reads."""
     waiting = next(results, None)
     while waiting is not None:

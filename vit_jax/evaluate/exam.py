@@ -1,15 +1,38 @@
 """An evaluation that a run holds now and then."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from vit_jax import data
 from vit_jax.data import pipeline
 from vit_jax.data.sources import Source
 from vit_jax.errors import UserError
-from vit_jax.evaluate.classify import Classifier, Result
+from vit_jax.evaluate.classify import Batch
 from vit_jax.shapes import Parameters
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What an evaluation found, as a line for people by `str`."""
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has most of."""
+        ...
+
+    def as_dict(self) -> dict[str, float]:
+        """Returns all of it by name."""
+        ...
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """Finds out how well parameters do."""
+
+    def evaluate(self, parameters: Parameters, batches: Iterable[Batch]) -> Result:
+        """Returns the result over the batches of `pipeline.evaluation`, every image counted once."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +51,9 @@ class Exam:
         """Says whether `step` is one to evaluate at; the last always is."""
         return step == last or bool(self.every and step and step % self.every == 0)
 
-    def hold(self, classifier: Classifier, parameters: Parameters) -> Result:
-        """Returns how well the classifier does with these parameters."""
-        return classifier.evaluate(parameters, self.batches)
+    def hold(self, examiner: Examiner, parameters: Parameters) -> Result:
+        """Returns how well these parameters do, by what the examiner looks at."""
+        return examiner.evaluate(parameters, self.batches)
 
 
 def build(

@@ -1,12 +1,13 @@
 """What a run learns: values handed to the one training loop."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
 
 from vit_jax.errors import construct, pick
 from vit_jax.objectives.classify import Classification
+from vit_jax.objectives.masked_patches import MaskedPatches
 from vit_jax.shapes import Losses, Parameters
 
 
@@ -15,10 +16,13 @@ class Objective(Protocol):
     """Turns a batch into losses; a pytree, so that a jitted step takes it, and arrays that it may hold, as an argument.
 
     Attributes:
+      names_classes: whether the model has a head for the data's classes; without, it is fine-tuned before use.
       model: what is trained, and used afterwards.
       mean, std: of the value range, by channel, where pixels lie in [0, 1].
       loss: name in `classify.LOSSES`, which tells how logits become probabilities; "" where the model names no class.
     """
+
+    names_classes: ClassVar[bool]
 
     model: nn.Module
     mean: tuple[float, float, float]
@@ -41,7 +45,12 @@ class Objective(Protocol):
         ...
 
 
-KINDS = {"classification": Classification}
+KINDS: dict[str, Any] = {"classification": Classification, "masked_patches": MaskedPatches}
+
+
+def names_classes(kind: str, **options: Any) -> bool:
+    """Says whether the model that learns by the objective of a config has a head for the data's classes."""
+    return pick(KINDS, kind, "objective").names_classes
 
 
 def build(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -45,6 +46,8 @@ class Classification:
       mixup: strength of mixup; 0 for none.
       cutmix: strength of CutMix; 0 for none. With both, each step draws one of them, evenly.
     """
+
+    names_classes: ClassVar[bool] = True
 
     model: nn.Module = static()
     mean: tuple[float, float, float] = static()

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     from vit_jax.train import start, workdir
 
     trained = start.trained(given.workdir)
-    start.refuse_zeroed_head(trained)
+    start.refuse_nameless(trained)
     if given.data:
         section, split = {"kind": "folder", "path": given.data}, given.split or "all"
     else:

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     from vit_jax.train import start
 
     trained = start.trained(given.workdir)
-    start.refuse_zeroed_head(trained)
+    start.refuse_nameless(trained)
     recipe = trained.recipe
     transform = preprocess.build(image_size=recipe.image_size, **recipe.preprocess)
     mesh = parallel.make_mesh()

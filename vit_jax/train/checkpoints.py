@@ -4,6 +4,7 @@ A checkpoint is a folder `checkpoints/00000500` of a run's workdir.
 """
 
 import logging
+import math
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -170,7 +171,7 @@ def step_folders(folder: Path) -> list[Path]:
 
 
 def _rank(checkpoint: Checkpoint) -> tuple[float, int]:
-    return (-1.0 if checkpoint.score is None else checkpoint.score, checkpoint.step)
+    return (-math.inf if checkpoint.score is None else checkpoint.score, checkpoint.step)
 
 
 def _finished(path: Path) -> Checkpoint | None:

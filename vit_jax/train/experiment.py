@@ -11,6 +11,7 @@ from vit_jax.data import pipeline
 from vit_jax.errors import UserError, construct
 from vit_jax.evaluate import exam as exams
 from vit_jax.evaluate.classify import Classifier
+from vit_jax.evaluate.held_out import HeldOut
 from vit_jax.objectives import Objective
 from vit_jax.train import optimizers, sharpness, steps
 from vit_jax.train.averages import Average
@@ -30,7 +31,7 @@ class Experiment:
     average: Average
     train_step: Callable[[steps.State, steps.Batch], tuple[steps.State, steps.Metrics]]
     batches: pipeline.Batches
-    classifier: Classifier
+    examiner: exams.Examiner
     exam: exams.Exam
     recipe: Recipe
 
@@ -44,7 +45,8 @@ def build(config: Config) -> Experiment:
     )
     if "classes" in config.model:
         raise UserError("config.model has no field classes: their number is that of the data's classes")
-    model = construct(models.build, "config.model", classes=len(source.class_names), **config.model)
+    known = source.class_names if construct(objectives.names_classes, "config.objective", **config.objective) else ()
+    model = construct(models.build, "config.model", classes=len(known), **config.model)
     objective = construct(objectives.build, "config.objective", model, **config.value_range, **config.objective)
     optimizer, rate = construct(optimizers.build, "config.optimizer", config.steps, **config.optimizer)
     average = construct(Average, "config.average", **config.average)
@@ -73,16 +75,18 @@ def build(config: Config) -> Experiment:
             sharpness=flatter,
         ),
         batches=pipeline.training(source, transform, config.batch_size, config.seed, config.threads),
-        classifier=Classifier(model, mesh, objective.mean, objective.std, objective.loss),
+        examiner=Classifier(model, mesh, objective.mean, objective.std, objective.loss)
+        if objective.names_classes
+        else HeldOut(objective, mesh),
         exam=exam,
         recipe=Recipe(
-            model=plain(config.model) | {"classes": len(source.class_names)},
+            model=plain(config.model) | {"classes": len(known)},
             image_size=config.image_size,
             mean=objective.mean,
             std=objective.std,
             preprocess=plain(config.evaluate["preprocess"]),
             loss=objective.loss,
-            class_names=source.class_names,
+            class_names=known,
             position_resize="linear",
             source="",
         ),

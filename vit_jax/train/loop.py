@@ -8,7 +8,7 @@ from typing import IO
 
 from vit_jax import parallel
 from vit_jax.errors import UserError, construct
-from vit_jax.evaluate.classify import Result
+from vit_jax.evaluate.exam import Result
 from vit_jax.train import checkpoints, experiment, start, steps, workdir
 from vit_jax.train.checkpoints import Checkpoint, Keeper
 from vit_jax.train.config import Config
@@ -50,10 +50,10 @@ def train(config: Config, folder: Path, stream: IO[str] = sys.stderr) -> Outcome
             log.say(run.summary)
             result = None
             if checkpoint and run.exam.due(first, config.steps) and (checkpoint.score is None or first == config.steps):
-                result = run.exam.hold(run.classifier, state.evaluated)
+                result = run.exam.hold(run.examiner, state.evaluated)
             if result and checkpoint and checkpoint.score is None:  # the run was interrupted before it could
                 log.evaluation(first, result)
-                keeper.score(first, result.top1)
+                keeper.score(first, result.score)
             return go_on(run, config, state, keeper, profiler, log, interrupt, result)
 
 
@@ -100,9 +100,9 @@ def go_on(
                     log.settle()  # no checkpoint holds what is not a number
                     keeper.save(state)
                 if examine:
-                    result = run.exam.hold(run.classifier, state.evaluated)
+                    result = run.exam.hold(run.examiner, state.evaluated)
                     log.evaluation(step, result)
-                    keeper.score(step, result.top1)
+                    keeper.score(step, result.score)
                 if stopping:
                     keeper.wait()
                     log.say(f"{stopping.name} at step {step:,}: saved; the same command goes on from there")

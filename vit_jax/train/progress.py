@@ -13,7 +13,7 @@ import rich.console
 import rich.progress
 
 from vit_jax.errors import UserError
-from vit_jax.evaluate.classify import Result
+from vit_jax.evaluate.exam import Result
 
 T = TypeVar("T")
 U = TypeVar("U")

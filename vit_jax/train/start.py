@@ -65,8 +65,10 @@ def _published(path: str) -> Trained:
     return Trained(models.build(**options), loaded.parameters, recipe, str(path))
 
 
-def refuse_zeroed_head(trained: Trained) -> None:
-    """Raises UserError if the head is all zeros, as in Google's ImageNet-21k files: every class is as likely."""
+def refuse_nameless(trained: Trained) -> None:
+    """Raises UserError if the model has no head, or one of zeros as in Google's ImageNet-21k files."""
+    if not trained.recipe.model["classes"]:
+        raise UserError(f"{trained.source} was trained to predict patches and names no class; fine-tune it first")
     if "head" in trained.parameters and not np.any(trained.parameters["head"]["kernel"]):
         raise UserError(f"{trained.source} has a head of zeros, which names nothing; fine-tune it first")
 
@@ -81,7 +83,8 @@ def parameters(
       recipe: of the run.
       seed: draws what `path` does not give: everything, or a head for other classes (zeros: paper, section 3.2).
       path: where to start from, as `trained` takes it; "" to start from chance.
-      new_head: draw the head anew even where the number of classes is the same.
+      new_head: draw the head anew even where the number of classes is the same. Weights that learned no classes, as by
+        predicting patches, get one anyhow.
 
     Raises:
       UserError: nothing good at `path`, another model, or one that computes or sees images differently.
@@ -92,6 +95,7 @@ def parameters(
     upstream = trained(path)
     refuse_differences(upstream, Trained(objective.model, fresh, recipe, ""))
     mine = objectives.of_the_model(fresh)
+    new_head |= not upstream.recipe.model["classes"]
     fitted = adapt.fit(upstream.parameters, mine, upstream.recipe.position_resize, new_head)
     inherited = dataclasses.replace(
         recipe, position_resize=upstream.recipe.position_resize, source=f"from {upstream.recipe.source or path}"

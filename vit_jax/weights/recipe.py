@@ -20,7 +20,8 @@ class Recipe:
       mean: of each channel, taken from pixel / 255.
       std: of each channel, divided by after that.
       preprocess: how evaluation cuts an image to size: its "kind", and that kind's options.
-      loss: name in objectives.classify.LOSSES that it was trained with; it tells how logits become probabilities.
+      loss: name in objectives.classify.LOSSES that it was trained with, which tells how logits become probabilities;
+        "" for a model without classes.
       class_names: in the order of the logits; empty where nobody knows them.
       position_resize: name of the kernel in models.positions.RESIZE for another image size.
       source: a line that says where the arrays come from.
