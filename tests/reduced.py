@@ -16,6 +16,9 @@ NUMBERS = {
     "magnitude": 10,
     "head_bias": -1.0,
     "pre_logits": 8,
+    "decoder_width": 16,
+    "decoder_depth": 1,
+    "decoder_heads": 2,
 }
 
 

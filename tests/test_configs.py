@@ -14,6 +14,7 @@ from reduced import built, reduced
 from vit_jax import models, objectives, parallel
 from vit_jax.data import distortions, preprocess
 from vit_jax.models import counts
+from vit_jax.objectives.masked_patches import TARGETS
 from vit_jax.tools import configuration
 from vit_jax.train import experiment, optimizers, steps
 from vit_jax.train.config import Config
@@ -37,6 +38,9 @@ EVERY = (
     + [f"pretrain:{argument}" for argument in PRETRAIN]
     + [f"finetune:{argument}" for argument in FINETUNE]
     + [f"plain_s16:{epochs}" for epochs in module("plain_s16").EPOCHS]
+    + [f"masked:b16,imagenet2012,{target}" for target in TARGETS]
+    + [f"masked:{model},{data}" for model in module("masked").SIZES for data in module("masked").STEPS]
+    + [f"mae:{model},{stage}" for model in module("mae").SIZES for stage in module("mae").STAGES]
     + [f"gsam:{model}" for model in module("gsam").SIZES]
     + [f"augreg:{model},{data}" for model in AUGREG.MODELS for data in AUGREG.DATA]
     + [f"augreg:s16,imagenet2012,{setting}" for setting in AUGREG.GRID]
@@ -59,7 +63,7 @@ def test_no_config_is_left_out():
 @pytest.mark.parametrize("name", EVERY)
 def test_every_section_is_read_by_its_constructor(name: str):
     here = config(name)
-    model = models.build(classes=10, **here.model)
+    model = models.build(classes=10 * objectives.names_classes(**here.objective), **here.model)
     height, width = here.image_size
     assert height % model.size.stride[0] == width % model.size.stride[1] == 0
     objectives.build(model, **here.value_range, **here.objective)
@@ -100,7 +104,8 @@ def test_every_config_is_built_sharded_and_stepped(text: str):
     assert int(state.step) == 2 and np.isfinite(losses).all()
     assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(state))
     moved = jax.tree.map(lambda one, other: bool(np.any(one != np.asarray(other))), before, state.parameters)
-    assert moved["head"] == {"kernel": True, "bias": True}
+    head = moved["head"] if run.objective.names_classes else moved["prediction"]
+    assert head == {"kernel": True, "bias": True}
 
 
 # Paper, table 3: epochs x images / 4096, peak, weight decay, dropout.

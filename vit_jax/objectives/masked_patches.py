@@ -173,24 +173,24 @@ class MaskedPatches:
 
     def __post_init__(self):
         patches.check(self.model)
-        pick(TARGETS, self.target, "target").outputs(self.model.size.patch)
+        pick(TARGETS, self.target, "target").outputs(self.model.size.stride)
         if min(self.masked, self.replaced) < 0 or self.masked + self.replaced > 1:
             raise UserError(f"masked {self.masked} and replaced {self.replaced} are chances, together at most 1")
 
     @property
     def predictor(self) -> Predictor:
         """The network that is trained, the model in it."""
-        return Predictor(self.model, TARGETS[self.target].outputs(self.model.size.patch))
+        return Predictor(self.model, TARGETS[self.target].outputs(self.model.size.stride))
 
     def initial(self, key: jax.Array, image_size: tuple[int, int]) -> Parameters:
         """Returns the parameters drawn from `key`: "model", "mask" and "prediction"."""
         images = jnp.zeros((1, *image_size, 3), jnp.float32)
-        some = jnp.zeros((1, patches.count(images, self.model.size.patch)), jnp.int32)
+        some = jnp.zeros((1, patches.count(images, self.model.size.stride)), jnp.int32)
         return dict(self.predictor.init(key, images, some, some, some > 0, False)["params"])
 
     def prepare(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
         """Returns `image` as normalised floats, what `Predictor` wants to know, and the `answers` of what is taken."""
-        pixels, patch = batch["image"], self.model.size.patch
+        pixels, patch = batch["image"], self.model.size.stride
         rows, every = pixels.shape[0], patches.count(pixels, patch)
         number = patches.share_of(every, self.corrupted, "objective.corrupted")
         order_key, fate_key, other_key = jax.random.split(key, 3)
