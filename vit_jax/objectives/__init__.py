@@ -7,6 +7,7 @@ import jax
 
 from vit_jax.errors import construct, pick
 from vit_jax.objectives.classify import Classification
+from vit_jax.objectives.masked_autoencoder import MaskedAutoencoder
 from vit_jax.objectives.masked_patches import MaskedPatches
 from vit_jax.shapes import Losses, Parameters
 
@@ -45,7 +46,11 @@ class Objective(Protocol):
         ...
 
 
-KINDS: dict[str, Any] = {"classification": Classification, "masked_patches": MaskedPatches}
+KINDS: dict[str, Any] = {
+    "classification": Classification,
+    "masked_autoencoder": MaskedAutoencoder,
+    "masked_patches": MaskedPatches,
+}
 
 
 def names_classes(kind: str, **options: Any) -> bool:

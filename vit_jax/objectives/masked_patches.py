@@ -1,7 +1,6 @@
 """Masked patch prediction: what was on the patches whose embeddings were spoilt (paper, appendix B.1.2)."""
 
 import dataclasses
-from functools import partial
 from typing import ClassVar, Protocol
 
 import einops
@@ -16,13 +15,13 @@ from vit_jax.data import augment
 from vit_jax.errors import UserError, pick
 from vit_jax.models.vit import Vit
 from vit_jax.objectives import patches
-from vit_jax.objectives.patches import Predictions
+from vit_jax.objectives.classify import static
+from vit_jax.objectives.patches import MaskEmbedding, Predictions
 from vit_jax.shapes import Images, Losses, Parameters, Patches, PatchFlags, PatchIndices, Pixels, TakenIndices, Tokens
 
 Answers = Num[jax.Array, "batch taken answers"]
 EveryAnswer = Num[jax.Array, "batch patches answers"]
 ColorClasses = Int[jax.Array, "batch rows columns"]
-MaskEmbedding = Float[jax.Array, " width"]
 ByPatch = Float[jax.Array, "batch taken"]
 
 
@@ -140,9 +139,6 @@ def spoilt(embedded: Patches, mask: MaskEmbedding, source: PatchIndices, masked:
     mask = mask.astype(flat.dtype)
     flat = jnp.where(masked[..., None], mask[None, None], patches.take(flat, source))
     return flat.reshape(embedded.shape)
-
-
-static = partial(flax.struct.field, pytree_node=False)
 
 
 @flax.struct.dataclass

@@ -11,6 +11,7 @@ from vit_jax.models.vit import Vit
 from vit_jax.shapes import EachPatch, EachTaken, Parameters, PatchIndices, PatchPixels, TakenIndices
 
 AnyImages = Num[jax.Array, "batch image_height image_width channels"]
+MaskEmbedding = Float[jax.Array, " width"]
 Predictions = Float[jax.Array, "batch taken numbers"]
 
 

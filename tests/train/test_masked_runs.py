@@ -1,0 +1,1 @@
+"""Runs that name no class, from start to fine-tuning."""
