@@ -43,7 +43,7 @@ class Autoencoder(nn.Module):
 
         mask = self.param("mask", nn.initializers.normal(0.02), (self.decoder.width,))
         in_place = restored(seen, mask, visible, hidden)
-        rows = images.shape[1] // size.patch[0]
+        rows = images.shape[1] // size.stride[0]
         grid = einops.rearrange(in_place, "batch (rows columns) width -> batch rows columns width", rows=rows)
         tokens = SinCos2D(self.model.dtype, name="decoder_positions")(grid, prefix)
         decoder = Encoder(
@@ -51,12 +51,12 @@ class Autoencoder(nn.Module):
         )
         of_patches = decoder(tokens, train)[:, prefix.shape[1] :]
         read = patches.take(of_patches, hidden).astype(jnp.float32)
-        return dense(3 * size.patch[0] * size.patch[1], name="prediction")(read)
+        return dense(3 * size.stride[0] * size.stride[1], name="prediction")(read)
 
     def encode_visible(self, images: Images, visible: VisibleIndices, train: bool) -> Tokens:
         """Returns what the model's encoder makes of the class token, if there is one, and the `visible` patches."""
         tokens = self.model.in_line(self.model.embed(images))
-        every = patches.count(images, self.model.size.patch)
+        every = patches.count(images, self.model.size.stride)
         prefix, of_patches = tokens[:, :-every], tokens[:, -every:]
         return self.model.encode(jnp.concatenate([prefix, patches.take(of_patches, visible)], axis=1), train)
 
@@ -113,7 +113,7 @@ class MaskedAutoencoder:
         """The network that is trained, the model in it."""
         width = self.decoder_width
         return Autoencoder(
-            self.model, Size(width, self.decoder_depth, 4 * width, self.decoder_heads, self.model.size.patch)
+            self.model, Size(width, self.decoder_depth, 4 * width, self.decoder_heads, self.model.size.stride)
         )
 
     def initial(self, key: jax.Array, image_size: tuple[int, int]) -> Parameters:
@@ -128,7 +128,7 @@ class MaskedAutoencoder:
 
     def drawn(self, key: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns the indices of visible and of hidden patches, drawn for each image."""
-        every = patches.count(images, self.model.size.patch)
+        every = patches.count(images, self.model.size.stride)
         number = patches.share_of(every, self.masked, "objective.masked")
         order = patches.random_order(key, images.shape[0], every)
         return order[:, number:], order[:, :number]
@@ -137,7 +137,7 @@ class MaskedAutoencoder:
         """Returns as `loss` the mean squared difference over the pixels of an image's hidden patches."""
         given = (batch[name] for name in ("image", "visible", "hidden"))
         predictions = patches.apply(self.autoencoder, parameters, key, *given)
-        pixels = patches.take(patches.cut(batch["image"], self.model.size.patch), batch["hidden"])
+        pixels = patches.take(patches.cut(batch["image"], self.model.size.stride), batch["hidden"])
         if self.normalized:
             pixels = standardized(pixels)
         wanted = einops.rearrange(pixels, "batch hidden pixels channels -> batch hidden (pixels channels)")
