@@ -163,6 +163,7 @@ def test_what_a_model_lacks_is_said():
     assert (
         "after unit" in exhibits.norms(convolutional).shown and "class token" not in exhibits.norms(convolutional).shown
     )
+    assert "patch" not in exhibits.norms(convolutional).section
     assert exhibits.filters(convolutional).content.startswith(b"\x89PNG")
 
 

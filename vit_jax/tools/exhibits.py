@@ -160,13 +160,14 @@ def distances(survey: Survey) -> Exhibit:
 
 
 def norms(survey: Survey) -> Exhibit:
-    """Returns the norms of the tokens after each block, or unit of a ResNet."""
-    embedded = "embedded" in survey.norms
+    """Returns the norms of the tokens after each block, or of the feature map after each unit of a ResNet."""
     layers = list(survey.norms.values())
-    depth = list(range(1 - embedded, len(layers) + 1 - embedded))
+    encoder = survey.attended is not None
+    first, after, place, places = (0, "block", "patch", "patches") if encoder else (1, "unit", "place", "places")
+    depth = list(range(first, first + len(layers)))
     named = (
-        ("largest", "patch, largest", ORANGE, "7 4"),
-        ("mean", "patch, mean", BLUE, ""),
+        ("largest", f"{place}, largest", ORANGE, "7 4"),
+        ("mean", f"{place}, mean", BLUE, ""),
         ("class_token", "class token", GREEN, "2 4"),
     )
     series = [
@@ -174,17 +175,20 @@ def norms(survey: Survey) -> Exhibit:
         for of, name, colour, dashes in named
         if of in layers[0]
     ]
-    drawn = charts.by_depth(series, depth[0], "after block" if embedded else "after unit", "norm")
-    after = (
-        "after the embedding (0) and each block" if embedded else "of the feature map after each unit, place by place"
+    drawn = charts.by_depth(series, first, f"after {after}", "norm")
+    told = (
+        "Length of the tokens after the embedding (0) and each block. In large models a few patches of plain "
+        "background come to about ten times the length of the others and hold no local information any more; registers "
+        "take that over."
+        if encoder
+        else "Length of the features at each place of the map, after each unit."
     )
     ratio = layers[-1]["largest"] / max(layers[-1]["mean"], 1e-12)
     return Exhibit(
-        "Token norms",
-        "arXiv 2309.16588, section 2",
-        f"Length of the tokens {after}: mean and largest over all patches of {survey.images} images. In large models a "
-        "few patches of plain background come to about ten times the length of the others and hold no local "
-        f"information any more; registers take that over. Here the largest is {ratio:.1f} times the mean at the end.",
+        "Token norms" if encoder else "Norms of the feature maps",
+        "arXiv 2309.16588, section 2" if encoder else "",
+        f"{told} Mean and largest over all {places} of {survey.images} images: in the end the largest is {ratio:.1f} "
+        "times the mean.",
         "token_norms.svg",
         drawn.encode(),
         drawn,

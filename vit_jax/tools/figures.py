@@ -119,12 +119,12 @@ def write(output: Path, trained: Trained, origin: str, found: Survey, drawn: Map
     files = {each.file: each.content for each in drawn.values() if each.file}
     files["figures.json"] = json.dumps(numbers, indent=1, ensure_ascii=False).encode()
     parts = {name: each.section for name, each in drawn.items()} | {
-        "lead": "What a trained network has learned, and what it looks at: the figures of “An Image is Worth 16x16 "
+        "lead": "What it has learned and what it looks at: the figures of “An Image is Worth 16x16 "
         'Words” (<a href="https://arxiv.org/abs/2010.11929">arXiv 2010.11929</a>) drawn for this model.',
         "facts": "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in about.items()),
         "numbers": folded("figures.json", numbers),
     }
-    files["figures.html"] = page("Inside a Vision Transformer", "figures.html", parts).encode()
+    files["figures.html"] = page("Inside a trained network", "figures.html", parts).encode()
     for name, content in files.items():
         (output / name).write_bytes(content)
     return [output / name for name in files]
