@@ -16,6 +16,7 @@ from vit_jax.data import augment
 from vit_jax.errors import UserError
 from vit_jax.evaluate import inspect
 from vit_jax.models.positions import sincos2d
+from vit_jax.models.resnet import STANDARDIZATIONS
 from vit_jax.shapes import Parameters
 
 FILTERS = 28  # as many as the paper shows
@@ -123,7 +124,7 @@ def survey(
     if not all(np.isfinite(norms).all() for norms in jax.tree.leaves(every["norms"])):
         raise UserError("this model's tokens are not finite numbers: it diverged in training; take another checkpoint")
 
-    kernel_path, kernel = first_kernel(parameters)
+    kernel_path, kernel = first_kernel(model, parameters)
     if every["grey"].all():  # only the sum over the channels is ever seen; the rest is what chance began with
         kernel = kernel.sum(axis=2, keepdims=True)
     # Centred filters have one component less than there are filters.
@@ -143,11 +144,15 @@ def survey(
     )
 
 
-def first_kernel(parameters: Parameters) -> tuple[str, jax.Array]:
-    """Returns the path and the array (height, width, channels, filters) of the kernel that reads an image."""
+def first_kernel(model: nn.Module, parameters: Parameters) -> tuple[str, jax.Array]:
+    """Returns the path and the array (height, width, channels, filters) of the kernel that reads an image, as it does.
+
+    The root of a ResNet is standardised each time that it is used, so it is here.
+    """
     flat = flatten_dict(parameters, sep="/")
     path = next(path for path in KERNELS if path in flat)
-    return path, jnp.asarray(flat[path], jnp.float32)
+    kernel = jnp.asarray(flat[path], jnp.float32)
+    return path, STANDARDIZATIONS[model.standardization](kernel) if path.endswith("root/kernel") else kernel
 
 
 def _attended(
