@@ -72,9 +72,10 @@ def test_the_encoder_never_sees_what_is_hidden(pool: str, prefix: int):
     prepared = objective.prepare({"image": noise(1, 16, 16, 3)}, jax.random.key(0))
     visible = np.asarray(prepared["visible"])[0]
 
-    def encoded(image) -> np.ndarray:
+    @jax.jit
+    def encoded(image):
         given = image, prepared["visible"], False
-        return np.asarray(objective.autoencoder.apply({"params": parameters}, *given, method="encode_visible"))
+        return objective.autoencoder.apply({"params": parameters}, *given, method="encode_visible")
 
     before = encoded(prepared["image"])
     assert before.shape == (1, prefix + 4, 8)
@@ -140,13 +141,13 @@ def test_a_prediction_is_that_of_its_own_patch():
     assert len(np.unique(forwards.round(5), axis=0)) == 12
 
 
-@pytest.mark.parametrize("pool", ["class_token", "mean", "none"])
+@pytest.mark.parametrize("pool", ["class_token", "mean"])
 def test_gradients_reach_all_that_is_learned(pool: str):
     objective = masked_autoencoder(pool, positions="learned")
     parameters = objective.initial(jax.random.key(0), (16, 16))
     assert set(parameters) == {"model", "mask", "decoder_embedding", "decoder", "prediction"}
     prepared = objective.prepare({"image": noise(8, 16, 16, 3)}, jax.random.key(0))
-    gradients = jax.grad(lambda learned: objective.losses(learned, prepared, None)["loss"].mean())(parameters)
+    gradients = jax.jit(jax.grad(lambda learned: objective.losses(learned, prepared, None)["loss"].mean()))(parameters)
     for encoder in (gradients["model"]["encoder"], gradients["decoder"]):
         encoder["block00"]["attention"]["key"].pop("bias")  # which softmax ignores
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradients))

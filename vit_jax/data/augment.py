@@ -18,6 +18,17 @@ def normalize(images: Pixels, mean: Sequence[float], std: Sequence[float]) -> Im
     return (images.astype(jnp.float32) / 255.0 - mean_and_std[0]) / mean_and_std[1]
 
 
+def renormalize(
+    images: Images, before: tuple[Sequence[float], Sequence[float]], after: tuple[Sequence[float], Sequence[float]]
+) -> Images:
+    """Returns images that were normalised with (mean, std) `before` as if it had been with those of `after`."""
+    if before == after:
+        return images  # bit for bit
+    (mean, std), (new_mean, new_std) = np.asarray([before, after], np.float32)
+    scale, shift = std / new_std, (mean - new_mean) / new_std
+    return images * scale[None, None, None] + shift[None, None, None]
+
+
 def mixup(images: Images, targets: Targets, strength: float, key: jax.Array) -> tuple[Images, Targets]:
     """Blends each image and its target with the one before it in the batch (arXiv 1710.09412).
 

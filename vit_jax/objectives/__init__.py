@@ -7,6 +7,7 @@ import jax
 
 from vit_jax.errors import construct, pick
 from vit_jax.objectives.classify import Classification
+from vit_jax.objectives.distillation import Distillation
 from vit_jax.objectives.masked_autoencoder import MaskedAutoencoder
 from vit_jax.objectives.masked_patches import MaskedPatches
 from vit_jax.shapes import Losses, Parameters
@@ -48,6 +49,7 @@ class Objective(Protocol):
 
 KINDS: dict[str, Any] = {
     "classification": Classification,
+    "distillation": Distillation,
     "masked_autoencoder": MaskedAutoencoder,
     "masked_patches": MaskedPatches,
 }

@@ -13,7 +13,7 @@ from vit_jax.evaluate import exam as exams
 from vit_jax.evaluate.classify import Classifier
 from vit_jax.evaluate.held_out import HeldOut
 from vit_jax.objectives import Objective
-from vit_jax.train import optimizers, sharpness, steps
+from vit_jax.train import optimizers, sharpness, steps, teacher
 from vit_jax.train.averages import Average
 from vit_jax.train.config import Config
 from vit_jax.train.workdir import plain
@@ -47,7 +47,6 @@ def build(config: Config) -> Experiment:
         raise UserError("config.model has no field classes: their number is that of the data's classes")
     known = source.class_names if construct(objectives.names_classes, "config.objective", **config.objective) else ()
     model = construct(models.build, "config.model", classes=len(known), **config.model)
-    objective = construct(objectives.build, "config.objective", model, **config.value_range, **config.objective)
     optimizer, rate = construct(optimizers.build, "config.optimizer", config.steps, **config.optimizer)
     average = construct(Average, "config.average", **config.average)
     flatter = construct(
@@ -55,6 +54,10 @@ def build(config: Config) -> Experiment:
         **config.sharpness,
     )  # fmt: skip
     mesh = construct(parallel.make_mesh, "config.mesh", **config.mesh)
+    learning = dict(config.objective)
+    if "teacher" in learning:
+        learning["teacher"] = teacher.load(learning["teacher"], mesh, config.image_size, known)
+    objective = construct(objectives.build, "config.objective", model, **config.value_range, **learning)
     parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
     parallel.check_batch_size(mesh, exam.batches.batch_size)
     names = ", ".join(source.class_names[:5]) + (", …" if len(source.class_names) > 5 else "")
