@@ -136,7 +136,7 @@ def described(trained: Trained, origin: str, found: Survey) -> dict[str, str]:
     numbers = size if isinstance(size, str) else ", ".join(f"{name} {_sides(value)}" for name, value in size.items())
     count = sum(leaf.size for leaf in jax.tree.leaves(trained.parameters))
     facts = {
-        "checkpoint": trained.source,
+        "checkpoint": trained.source.removeprefix(f"{Path.cwd()}/"),
         "size": f"{numbers}; {count:,} parameters",
         "images": f"{origin}; {_sides(found.image_size)} pixels",
     }
