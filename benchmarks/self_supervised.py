@@ -1,13 +1,20 @@
-"""Does learning without labels help where labels are few? Masked patches and the masked autoencoder against scratch.
+"""What is pre-training without labels good for? Fine-tuned on few labels, against scratch, over several seeds.
 
-    python benchmarks/self_supervised.py --seeds 3 --workdir runs/self-supervised
+    python benchmarks/self_supervised.py                               (digits, 100 of them with a label)
+    python benchmarks/self_supervised.py --data cifar10                (a folder as configs/scratch.py takes it, 1,000)
 
-A small network learns all 1,097 training digits without their labels, then, with a new head, 100 labelled ones; and
-those 100 from scratch, in as many steps. Each way takes the learning rate with which it did best on the 200 validation
-digits (seed 0); mean and standard deviation over the seeds are of the 500 test digits. Restartable, as the runs are.
+Pre-trains a small model on all training images by masked patch prediction and as a masked autoencoder, fine-tunes both
+on few labels for as many steps as one from scratch takes, and lets the first of them teach a new model from scratch
+what is on all training images, again without further labels. Prints mean and standard deviation of the accuracy on the
+test split. Restartable, as the runs are.
+
+    python benchmarks/self_supervised.py --choose
+
+prints the accuracy on held-out images for each learning rate of the fine-tuning instead, by which RATES were chosen.
 """
 
 import argparse
+import copy
 import statistics
 import sys
 import time
@@ -17,86 +24,122 @@ from typing import Any
 import rich.console
 import rich.table
 
-from vit_jax.tools import comparison, findings
+from vit_jax.errors import construct
+from vit_jax.tools import configuration
 from vit_jax.tools.compilation import keep_compiled
 from vit_jax.train import loop
 from vit_jax.train.config import Config
 
-LABELS, SIZE = 100, 24  # pixels; patches of 4
-PRETRAINING = {
-    "masked patches": {"kind": "masked_patches", "target": "mean_color"},
-    "masked autoencoder": {
-        "kind": "masked_autoencoder",
-        "decoder_width": 32,
-        "decoder_depth": 2,
-        "decoder_heads": 4,
+CONFIGS = Path(__file__).parents[1] / "configs"
+OBJECTIVES = {
+    "masked patches": {"kind": "masked_patches"},
+    "autoencoder": {"kind": "masked_autoencoder", "decoder_width": 64, "decoder_depth": 2, "decoder_heads": 4},
+}
+ARMS = ("scratch", *OBJECTIVES, "distilled")
+TEACHER = "masked patches"
+GRID = (1e-3, 3e-3, 6e-3)  # learning rates of fine-tuning that `--choose` tries
+
+# The data; the config file that says the rest; few labels and many images; where rates are chosen, and the test.
+# Then of pre-training: steps and learning rate; of fine-tuning: steps, and the learning rate of each arm.
+PLACES: dict[str, dict[str, Any]] = {
+    "digits": {
+        "config": "miniature.py:scratch,100",
+        "labels": {"source": {"kind": "digits", "labels": 100}, "split": "train"},
+        "images": {"source": {"kind": "digits", "labels": 0}, "split": "train"},
+        "chosen_on": "val",
+        "test": "test",
+        "pretraining": (1500, 2e-3),
+        "steps": 200,
+        "rates": {"scratch": 3e-3, "masked patches": 3e-3, "autoencoder": 3e-3, "distilled": 3e-3},
+    },
+    "folder": {
+        "config": "scratch.py",
+        "labels": {"source": {"kind": "folder"}, "split": "train[:2%]"},
+        "images": {"source": {"kind": "folder"}, "split": "train[:95%]"},
+        "chosen_on": "train[95%:]",
+        "test": "test",
+        "pretraining": (3000, 2e-3),
+        "steps": 400,
+        "rates": {"scratch": 3e-3, "masked patches": 3e-3, "autoencoder": 3e-3, "distilled": 3e-3},
     },
 }
-WAYS = (*PRETRAINING, "scratch")
-RATES = (1e-3, 3e-3, 6e-3)
+
+
+class Comparison:
+    """The runs of one place and one seed, in `folder`; `share` of their steps."""
+
+    def __init__(self, place: dict[str, Any], data: str, seed: int, folder: Path, share: float):
+        self.place, self.data, self.seed, self.folder, self.share = place, data, seed, folder, share
+
+    def pretrain(self, kind: str) -> Path:
+        """Pre-trains without labels; returns the run's folder."""
+        steps, rate = self.place["pretraining"]
+        fields = self.fields("images", self.place["chosen_on"], steps, rate) | {"objective": OBJECTIVES[kind]}
+        self.run(kind, fields | {"batch_size": 64})
+        return self.folder / kind.replace(" ", "-")
+
+    def tuned(self, arm: str, rate: float, examined: str, name: str) -> float:
+        """Returns the accuracy on the split `examined` of an arm's model that was fine-tuned at `rate`."""
+        fields = self.fields("images" if arm == "distilled" else "labels", examined, self.place["steps"], rate)
+        if arm in OBJECTIVES:
+            fields["weights"] = {"path": str(self.pretrain(arm))}
+        if arm == "distilled":
+            teacher = self.folder / f"tuned-{TEACHER}".replace(" ", "-")
+            fields["objective"] = {"kind": "distillation", "teacher": str(teacher)}
+        return self.run(f"{name}-{arm}", fields)
+
+    def fields(self, images: str, examined: str, steps: int, rate: float) -> dict[str, Any]:
+        """Returns the place's config with other images, steps and learning rate."""
+        fields = configuration.load(f"{CONFIGS / self.place['config']}").to_dict()
+        source, split = (copy.deepcopy(self.place[images][key]) for key in ("source", "split"))
+        fields |= {"source": source | ({"path": self.data} if self.data else {}), "mesh": {"data": 1}}
+        fields |= {"seed": self.seed, "steps": max(2, round(self.share * steps)), "weights": {"path": ""}}
+        fields["train"]["split"] = split
+        fields["evaluate"] |= {"split": examined, "every": 0}
+        schedule = {"name": "cosine", "warmup_steps": round(0.15 * fields["steps"])}
+        fields["optimizer"] |= {"peak_learning_rate": rate, "schedule": schedule}
+        return fields | {"checkpoint": {"every": fields["steps"], "keep_last": 1}, "log": {"every": 500}}
+
+    def run(self, name: str, fields: dict[str, Any]) -> float:
+        """Runs, or takes from an earlier time, and returns the last evaluation's score."""
+        print(f"seed {self.seed}: {name}", file=sys.stderr, flush=True)
+        outcome = loop.train(construct(Config, "the config", **fields), self.folder / name.replace(" ", "-"))
+        if outcome.exit_code or not outcome.result:
+            sys.exit(outcome.exit_code)
+        return outcome.result.score
 
 
 def main() -> int:
-    """Runs every seed; returns 0."""
+    """Prints the comparison; returns 0, or the exit code of the run that ended early."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="", help="a folder of images; the built-in digits without one")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on (default 3)")
-    parser.add_argument("--steps", type=int, default=2000, help="of pre-training, 64 digits each (default 2000)")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/self-supervised"), help="a folder a run in it")
+    parser.add_argument("--steps", type=float, default=1.0, help="share of the configured steps (default 1)")
+    parser.add_argument("--choose", action="store_true", help="compare learning rates on held-out images instead")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/benchmark-self-supervised"))
     given = parser.parse_args()
 
     keep_compiled()
-    started = time.perf_counter()
-    rows = rich.table.Table("way", "learning rate", *(f"seed {seed}" for seed in range(given.seeds)), "test")
-    for way in WAYS:
-        for seed in range(given.seeds):
-            if way in PRETRAINING:
-                pretrain(way, seed, given.steps, given.workdir)
-        on_validation = {rate: tune(way, 0, rate, "val", given.workdir) for rate in RATES}
-        said = ", ".join(f"{rate:g}: {share:.1f}" for rate, share in on_validation.items())
-        print(f"{way}, validation: {said}", flush=True)
-        best = max(on_validation, key=on_validation.__getitem__)
-        shares = [tune(way, seed, best, "test", given.workdir) for seed in range(given.seeds)]
-        deviation = statistics.stdev(shares) if len(shares) > 1 else 0.0
-        spread = f"{statistics.mean(shares):.1f} ± {deviation:.1f}"
-        rows.add_row(way, f"{best:g}", *(f"{share:.1f}" for share in shares), spread)
-    rich.console.Console(highlight=False).print(rows)
-    print(f"{time.perf_counter() - started:.0f} s")
+    started, cpu_started = time.perf_counter(), time.process_time()
+    place = PLACES["folder" if given.data else "digits"]
+    runs = [
+        Comparison(place, given.data, seed, given.workdir / f"seed{seed}", given.steps) for seed in range(given.seeds)
+    ]
+    table = rich.table.Table("arm", "learning rate", "accuracy", title=f"{given.seeds} seed(s), mean ± deviation")
+    split = place["chosen_on"] if given.choose else place["test"]
+    for arm in ARMS:
+        for rate in GRID if given.choose else (place["rates"][arm],):
+            name = f"{rate:g}" if given.choose else "tuned"
+            table.add_row(arm, f"{rate:g}", spread([each.tuned(arm, rate, split, name) for each in runs]))
+    rich.console.Console(highlight=False).print(table)
+    print(f"{time.perf_counter() - started:.0f} s, {time.process_time() - cpu_started:.0f} CPU seconds")
     return 0
 
 
-def pretrain(way: str, seed: int, steps: int, folder: Path) -> None:
-    """Learns the training digits without their labels."""
-    config = comparison.settings("pretrain", folder, seed)
-    config |= {"steps": steps, "image_size": (SIZE, SIZE), "source": {"kind": "digits"}, "objective": PRETRAINING[way]}
-    config["evaluate"] |= {"split": "val", "batch_size": 200}
-    config["optimizer"] |= {"peak_learning_rate": 1e-3}
-    run(config, place(folder, way, seed))
-
-
-def tune(way: str, seed: int, rate: float, split: str, folder: Path) -> float:
-    """Learns the labelled digits, from what a way has learned or from scratch; returns how many per cent are right."""
-    config = comparison.settings(f"scratch-{LABELS}", folder, seed)
-    config["optimizer"]["peak_learning_rate"] = rate
-    config["evaluate"] |= {"split": split, "batch_size": 100}
-    if way in PRETRAINING:
-        config["weights"] = {"path": str(place(folder, way, seed)), "new_head": True}
-    here = folder / f"{place(folder, way, seed).name}-{split}-{rate:g}"
-    run(config, here)
-    return 100 * findings.share(here).right
-
-
-def place(folder: Path, way: str, seed: int) -> Path:
-    """Returns the folder of what a way learns before it sees a label."""
-    return folder / f"{way.replace(' ', '-')}-{seed}"
-
-
-def run(config: dict[str, Any], folder: Path) -> None:
-    """Trains, from wherever the run in `folder` left off; what is done stays as it is."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{folder}.log", "a") as said:
-        outcome = loop.train(Config(**config), folder, said)
-    if outcome.exit_code:
-        sys.exit(outcome.exit_code)
+def spread(shares: list[float]) -> str:
+    """Returns mean ± standard deviation (of the sample) in per cent."""
+    deviation = statistics.stdev(shares) if len(shares) > 1 else 0.0
+    return f"{100 * statistics.mean(shares):.1f} ± {100 * deviation:.1f}"
 
 
 if __name__ == "__main__":

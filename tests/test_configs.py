@@ -14,10 +14,13 @@ from reduced import built, reduced
 from vit_jax import models, objectives, parallel
 from vit_jax.data import distortions, preprocess
 from vit_jax.models import counts
+from vit_jax.objectives.distillation import Teacher
 from vit_jax.objectives.masked_patches import TARGETS
 from vit_jax.tools import configuration
-from vit_jax.train import experiment, optimizers, steps
+from vit_jax.train import experiment, optimizers, start, steps
 from vit_jax.train.config import Config
+from vit_jax.train.start import Trained
+from vit_jax.weights.recipe import Recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -41,6 +44,7 @@ EVERY = (
     + [f"masked:b16,imagenet2012,{target}" for target in TARGETS]
     + [f"masked:{model},{data}" for model in module("masked").SIZES for data in module("masked").STEPS]
     + [f"mae:{model},{stage}" for model in module("mae").SIZES for stage in module("mae").STAGES]
+    + [f"distill:{student},{data}" for student in module("distill").STUDENTS for data in module("distill").STEPS]
     + [f"gsam:{model}" for model in module("gsam").SIZES]
     + [f"augreg:{model},{data}" for model in AUGREG.MODELS for data in AUGREG.DATA]
     + [f"augreg:s16,imagenet2012,{setting}" for setting in AUGREG.GRID]
@@ -66,7 +70,8 @@ def test_every_section_is_read_by_its_constructor(name: str):
     model = models.build(classes=10 * objectives.names_classes(**here.objective), **here.model)
     height, width = here.image_size
     assert height % model.size.stride[0] == width % model.size.stride[1] == 0
-    objectives.build(model, **here.value_range, **here.objective)
+    teacher = {"teacher": Teacher({}, model, **here.value_range)} if "teacher" in here.objective else {}
+    objectives.build(model, **here.value_range, **here.objective | teacher)
     _, rate = optimizers.build(here.steps, **here.optimizer)
     peak = here.optimizer["peak_learning_rate"]
     warmup = here.optimizer["schedule"]["warmup_steps"]
@@ -75,6 +80,19 @@ def test_every_section_is_read_by_its_constructor(name: str):
     for half in (here.train, here.evaluate):
         preprocess.build(image_size=here.image_size, **half["preprocess"])
     distortions.after(lambda picture, rng: picture, here.train["augment"])
+
+
+def untaught(here: Config) -> Trained:
+    """A teacher of ten classes that nobody has trained yet, and whose head is not zero for all that."""
+    options = dict(here.model) | {"classes": 10}
+    model = models.build(**options)
+    parameters = jax.tree.map(lambda leaf: leaf + 0.01, models.initial(model, jax.random.key(1), here.image_size))
+    names = tuple("0123456789")
+    recipe = Recipe(
+        options, here.image_size, **here.value_range, preprocess={"kind": "squash"}, loss="softmax", class_names=names,
+        position_resize="linear", source="",
+    )  # fmt: skip
+    return Trained(model, parameters, recipe, "untaught")
 
 
 def kinds() -> list[Any]:
@@ -90,9 +108,10 @@ def kinds() -> list[Any]:
 
 
 @pytest.mark.parametrize("text", kinds())
-def test_every_config_is_built_sharded_and_stepped(text: str):
+def test_every_config_is_built_sharded_and_stepped(text: str, monkeypatch: pytest.MonkeyPatch):
     """On eight devices; two steps, so that the first one's result is fit for a second."""
     here = built(json.loads(text))
+    monkeypatch.setattr(start, "trained", lambda path: untaught(here))  # the teacher, where there is one
     run = experiment.build(here)
     parameters = steps.initial_parameters(run.objective, here.seed, here.image_size)
     state = steps.initial_state(run.mesh, run.optimizer, parameters, run.average)
