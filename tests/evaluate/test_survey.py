@@ -10,61 +10,13 @@ from vit_jax import models, parallel
 from vit_jax.errors import UserError
 from vit_jax.evaluate import inspect
 from vit_jax.evaluate.survey import Survey, survey
-from vit_jax.models.intermediates import keep
-from vit_jax.models.positions import Learned, sincos2d
-from vit_jax.models.sizes import Size
-from vit_jax.models.vit import Encoder
+from vit_jax.models.positions import sincos2d
 
 MEAN, STD = (0.2, 0.4, 0.6), (0.3, 0.5, 0.7)
 SIZE = {"width": 8, "depth": 2, "mlp_hidden": 8, "heads": 2, "patch": [4, 2]}
+# The root alone, as in R+Ti/16: a place every 4 pixels.
+HYBRID = models.build(SIZE | {"patch": [1, 1], "stem": {"units": [], "width": 32}}, classes=3)
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 8, 12, 3)).astype(np.uint8)
-
-
-class Stem(nn.Module):
-    """As a hybrid's: a convolution over the three channels, at half the size."""
-
-    @nn.compact
-    def __call__(self, images):
-        return nn.Conv(6, (7, 7), 2, padding="SAME", name="root")(images)
-
-
-class Hybrid(nn.Module):
-    """An encoder over a feature map, as the hybrids have it: 4 x 6 places of 2 x 2 pixels."""
-
-    @nn.compact
-    def __call__(self, images, train):
-        patches = nn.Conv(8, (1, 1), name="patch_embedding")(Stem(name="stem")(images))
-        prefix = self.param("class_token", nn.initializers.normal(1.0), (1, 8))
-        tokens = Learned(name="positions")(patches, jnp.broadcast_to(prefix[None], (len(images), 1, 8)))
-        keep(self, "embedded", tokens)
-        return Encoder(Size(8, 2, 8, 2, (1, 1)), name="encoder")(tokens, train)[:, 0]
-
-
-class Unit(nn.Module):
-    @nn.compact
-    def __call__(self, features):
-        features = nn.relu(nn.Conv(8, (3, 3), name="conv1")(features))
-        keep(self, "output", features)
-        return features
-
-
-class Stage(nn.Module):
-    @nn.compact
-    def __call__(self, features):
-        for number in (1, 2):
-            features = Unit(name=f"unit{number:02}")(features)
-        return features
-
-
-class Convolutional(nn.Module):
-    """No attention, no positions; each unit keeps its output, as the BiT baseline does."""
-
-    @nn.compact
-    def __call__(self, images, train):
-        features = nn.Conv(6, (7, 7), 2, name="root")(images)
-        for number in (1, 2):
-            features = Stage(name=f"stage{number}")(features)
-        return features.mean(axis=(1, 2))
 
 
 def drawn(model: nn.Module) -> dict:
@@ -96,7 +48,7 @@ def intermediates(model: nn.Module, parameters: dict) -> dict:
 ENCODERS = {
     "class_token": (models.build(SIZE, classes=3, pool="class_token", positions="sincos2d"), (2, 6), (4.0, 2.0)),
     "map": (models.build(SIZE, classes=3, pool="map", positions="none"), (2, 6), (4.0, 2.0)),
-    "hybrid": (Hybrid(), (4, 6), (2.0, 2.0)),
+    "hybrid": (HYBRID, (2, 3), (4.0, 4.0)),
 }
 
 
@@ -135,7 +87,7 @@ def test_a_survey_is_the_mean_over_images(kind):
 
 
 def test_a_convolutional_network_has_filters_and_norms():
-    model = Convolutional()
+    model = models.build({"units": [2, 2], "width": 32}, classes=3)
     parameters = drawn(model)
     found, kept = surveyed(model, parameters), intermediates(model, parameters)
     assert found.attended is None
@@ -143,18 +95,19 @@ def test_a_convolutional_network_has_filters_and_norms():
     for layer, norms in found.norms.items():
         lengths = np.linalg.norm(kept[f"{layer}/output"], axis=-1)
         assert norms == pytest.approx({"mean": lengths.mean(), "largest": lengths.max()}, rel=1e-4)
-    assert (found.kernel, found.filters.shape) == ("root/kernel", (5, 7, 7, 3))
+    assert (found.kernel, found.filters.shape) == ("root/kernel", (28, 7, 7, 3))
 
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_filters_are_those_of_the_kernel_that_reads_the_image(grey):
-    model = Hybrid()
-    parameters = drawn(model)
-    found = surveyed(model, parameters, pixels=PIXELS[..., :1].repeat(3, axis=-1) if grey else PIXELS)
-    kernel = parameters["stem"]["root"]["kernel"]
+    parameters = drawn(HYBRID)
+    found = surveyed(HYBRID, parameters, pixels=PIXELS[..., :1].repeat(3, axis=-1) if grey else PIXELS)
+    kernel = np.asarray(parameters["stem"]["root"]["kernel"])
+    over = {"axis": (0, 1, 2), "keepdims": True}
+    kernel = jnp.asarray((kernel - kernel.mean(**over)) / (kernel.std(**over) + 1e-5))  # as Google's hybrids use it
     kernel = kernel.sum(axis=2, keepdims=True) if grey else kernel
     assert found.kernel == "stem/root/kernel"
-    np.testing.assert_allclose(found.filters, inspect.patch_filters(kernel, 5), atol=1e-5)
+    np.testing.assert_allclose(found.filters, inspect.patch_filters(kernel, 28), atol=1e-4)
 
 
 def test_a_model_that_diverged_is_refused():
