@@ -40,7 +40,7 @@ def trained(path: str) -> Trained:
     """
     if str(path).endswith(".npz"):
         return _published(path)
-    checkpoint = checkpoints.find(path)
+    checkpoint = checkpoints.find(str(path))
     recipe = checkpoint.recipe
     model = models.build(**recipe.model)
     parameters = objectives.of_the_model(checkpoints.restore_parameters(checkpoint))
