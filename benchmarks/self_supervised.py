@@ -66,6 +66,7 @@ PLACES: dict[str, dict[str, Any]] = {
         "test": "test",
         "pretraining": (3000, 2e-3),
         "steps": 400,
+        # Not chosen yet: `--choose` first.
         "rates": {"scratch": 3e-3, "masked patches": 3e-3, "autoencoder": 3e-3, "distilled": 3e-3},
     },
 }
