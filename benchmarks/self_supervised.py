@@ -116,7 +116,7 @@ class Comparison:
     def run(self, name: str, fields: dict[str, Any]) -> float:
         """Runs, or takes from an earlier time, and returns the last evaluation's score."""
         print(f"seed {self.seed}: {name}", file=sys.stderr, flush=True)
-        outcome = loop.train(construct(Config, "the config", **fields), self.path(name))
+        outcome = loop.train(construct(Config, "config", **fields), self.path(name))
         if outcome.exit_code or not outcome.result:
             sys.exit(outcome.exit_code)
         return outcome.result.score

@@ -58,9 +58,8 @@ def get_config(argument: str = "") -> ConfigDict:
     )
     size, *recommended = pick(MODELS, name, "model")
     images, head_bias, hidden = pick(DATA, data, "data")
-    if augmentation == "recommended":
-        augmentation = recommended[data == "imagenet21k"]
-    strength = pick(STRENGTHS, augmentation, "augmentation")
+    strengths = STRENGTHS | {"recommended": STRENGTHS[recommended[data == "imagenet21k"]]}
+    strength = pick(strengths, augmentation, "augmentation")
     dropped = pick(REGULARISATIONS, regularisation, "regularisation")
 
     config = ConfigDict()

@@ -15,23 +15,26 @@ figure is published; benchmarks/self_supervised.py has a small one.
 
 from ml_collections import ConfigDict
 
-from vit_jax.errors import pick
+from vit_jax.errors import UserError, pick
 from vit_jax.tools.configuration import words
 
 SMALL = {"width": 64, "depth": 4, "mlp_hidden": 128, "heads": 2, "patch": (4, 4)}
 STUDENTS = {"ti16": "Ti/16", "s32": "S/32", "s16": "S/16", "b32": "B/32", "b16": "B/16", "small": SMALL}
 # Steps. ImageNet: 1,200 epochs, "a good middle-ground" in the published config, at its batch size of 4,096.
+# A folder's are for some ten thousand images, at the batch size of the small student.
 STEPS = {"imagenet2012": 1200 * 1_268_355 // 4096, "folder": 20_000}
 
 
 def get_config(argument: str = "") -> ConfigDict:
     student, data = words(argument, default="s16,imagenet2012")
     size, small = pick(STUDENTS, student, "student"), student == "small"
+    if small and data != "folder":
+        raise UserError("the small student learns from a folder of images; write small,folder")
 
     config = ConfigDict()
     config.seed = 0
     config.steps = pick(STEPS, data, "data")
-    config.batch_size = 64 if small else 4096  # the published config bit_i1k.py, as what follows without a source
+    config.batch_size = 4096 if data == "imagenet2012" else 64  # 4,096: the published config bit_i1k.py
     config.accumulate = 1
     config.image_size = (32, 32) if small else (224, 224)
     config.value_range = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}  # the student's; a teacher has its own

@@ -32,7 +32,8 @@ VITS = {
 }
 RESNETS = {"r50x1": "R50x1", "r50x2": "R50x2", "r101x1": "R101x1", "r152x1": "R152x1", "r152x2": "R152x2"}
 
-# Images in the training split: ImageNet and ImageNet-21k as published, JFT-300M as in the paper, section 4.1.
+# Images in the training split: ImageNet and ImageNet-21k as published, JFT-300M as in the paper, section 4.1. Epochs
+# are counted in these, so that the images held out below are made up for.
 IMAGES = {"imagenet2012": 1_281_167, "imagenet21k": 14_197_122, "jft": 303_000_000}
 
 # Paper, table 3: epochs, peak learning rate, schedule, weight decay, dropout; clipping: appendix B.1, ImageNet alone.

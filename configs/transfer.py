@@ -8,8 +8,9 @@ inception, short_side (the short side to 448 pixels, then a crop of 384) or squa
 The weights are a file or a gs:// address, such as gs://vit_models/augreg/….npz. A run never starts without them. Of a
 model's many AugReg files the best is the one with the best validation accuracy upstream (section 4.5).
 
-Expected: B/32 of AugReg from ImageNet-21k, mean of 5 (transfer.py): ImageNet 83.27 (inception, 0.03), CIFAR-10 98.55
-(short_side, 0.003), CIFAR-100 91.35 (short_side, 0.01), Pets 93.78 and Flowers 99.43 (inception, 0.003).
+Expected: B/32 of AugReg from ImageNet-21k, mean of 5 (transfer.py): ImageNet 83.27 (inception, rate 0.03), CIFAR-10
+98.55 (short_side, 0.003), CIFAR-100 91.35 (short_side, long, 0.01), Pets 93.78 and Flowers 99.43 (inception, 0.003);
+the rate by --config.optimizer.peak_learning_rate.
 """
 
 from ml_collections import ConfigDict

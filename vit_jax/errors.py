@@ -2,7 +2,9 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -49,4 +51,29 @@ def construct(constructor: Callable[..., T], where: str, /, *given: Any, **optio
             if key not in named:
                 raise UserError(f'{where} reads no "{key}".{did_you_mean(key, named)}') from None
         raise UserError(f"{where}: {error}") from None
+    for key, value in options.items():
+        _check_kind(f"{where}.{key}", value, signature.parameters.get(key))
     return constructor(*given, **options)
+
+
+# What a value is that a parameter is annotated with, for people.
+KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a word"),
+    dict: ((Mapping,), "a section"),
+    Mapping: ((Mapping,), "a section"),
+    Sequence: ((list, tuple), "values in parentheses"),
+}
+
+
+def _check_kind(name: str, value: object, parameter: inspect.Parameter | None) -> None:
+    annotation = parameter.annotation if parameter else None
+    choices = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    choices = [KINDS.get(typing.get_origin(choice) or choice) for choice in choices]
+    if not all(choices):
+        return
+    kinds = [kind for choice in choices if choice for kind in choice[0]]
+    if not isinstance(value, tuple(kinds)) or (isinstance(value, bool) and bool not in kinds):
+        raise UserError(f"{name} is {' or '.join(choice[1] for choice in choices if choice)}; got {value!r}")

@@ -150,6 +150,13 @@ def test_a_section_is_replaced_whole_and_then_by_its_fields(tmp_path: Path, caps
         ("--config.model.size.witdh=3", 'Did you mean "width"?'),
         ("--config.steps.x=3", "config.steps is not a section"),
         ("--config.model=3", "config.model is a section; set one of its fields: activation"),
+        ("--config.optimizer={'name': 'sgd', 'peak_learning_rate': '0.1', 'schedule': {}}", "is a number; got '0.1'"),
+        (
+            "--config.optimizer={'name': 'sgd', 'peak_learning_rate': 0.1, 'schedule': 'cosine'}",
+            "schedule is a section",
+        ),
+        ("--config.model={'size': 5}", "config.model.size is a word or a section; got 5"),
+        ("--config.source={1: 2}", "config.source is a section"),
         ("--config.steps=many", "config.steps wants a whole number, like 6; got 'many'"),
         ("--config.steps=1e400", "wants a whole number"),
         ("--config.optimizer.peak_learning_rate=1e999", "wants a number"),
@@ -292,7 +299,7 @@ def test_the_config_is_printed_as_it_would_run(capsys: pytest.CaptureFixture[str
     ("changes", "word", "message"),
     [
         ({}, "--config.stpes=3", 'no config field "config.stpes". Did you mean "steps"?'),
-        ({"steps": "6"}, "--workdir=x", "config.steps is an int; got '6'"),
+        ({"steps": "6"}, "--workdir=x", "config.steps is a whole number; got '6'"),
         ({"train": 3}, "--workdir=x", "config.train is a section; got 3"),
     ],
 )

@@ -78,8 +78,8 @@ class Distillation:
 
     def __post_init__(self):
         pick(DECISIONS, self.decision, "decision")
-        if self.temperature <= 0:
-            raise UserError(f"objective.temperature is above 0; got {self.temperature}")
+        if self.temperature <= 0 or (self.decision == "hard" and self.temperature != 1):
+            raise UserError(f"objective.temperature is above 0, and 1 for hard decisions; got {self.temperature}")
         if not 0 <= self.label_share < 1:
             raise UserError(f"objective.label_share is a share, at least 0 and below 1; got {self.label_share}")
 

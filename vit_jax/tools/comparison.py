@@ -40,7 +40,7 @@ def settings(run: str, folder: Path, seed: int, share: float = 1.0) -> dict[str,
 def train(folder: Path, seed: int, share: float = 1.0, runs: Sequence[str] = tuple(RUNS)) -> int:
     """Trains every run of `runs` in its folder, from wherever it left off; returns 0, or the first other exit code."""
     for number, run in enumerate(runs, 1):
-        config = construct(Config, "the config", **settings(run, folder, seed, share))
+        config = construct(Config, "config", **settings(run, folder, seed, share))
         print(f"{number}/{len(runs)} {title(run)}, {config.image_size[0]} pixels", file=sys.stderr, flush=True)
         outcome = loop.train(config, folder / run)
         if outcome.exit_code:

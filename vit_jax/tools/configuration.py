@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from vit_jax.errors import UserError, did_you_mean
 
 PAIRS = (("head/.*", 10.0),)
+WHOLE = "{'kind': 'folder', 'path': '…'}"  # how a section is given whole
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -71,6 +72,8 @@ def override(config: ConfigDict, word: str) -> None:
     for position, key in enumerate([*outer, last]):
         if not isinstance(section, ConfigDict):
             raise UserError(f'no config field "{name}"; config.{".".join(outer[:position])} is not a section')
+        if not section.keys():
+            raise UserError(f"config.{'.'.join(outer[:position])} is empty; give it whole, as in {WHOLE}")
         if key not in section:
             raise UserError(f'no config field "{name}".{did_you_mean(key, section.keys())}')
         if position < len(outer):
@@ -116,11 +119,13 @@ def _word(read: Any) -> str:
 
 def _section(name: str, text: str, before: ConfigDict) -> ConfigDict:
     try:
-        return ConfigDict(ast.literal_eval(text.strip()))
+        given = ast.literal_eval(text.strip())
+        if not all(isinstance(key, str) for key in given):
+            raise TypeError
+        return ConfigDict(given)
     except (ValueError, SyntaxError, TypeError, AttributeError):
-        example = "{'kind': 'folder', 'path': '…'}"
         raise UserError(
-            f"{name} is a section; set one of its fields: {', '.join(before.keys())}; or all of it, as in {example}"
+            f"{name} is a section; set one of its fields: {', '.join(before.keys())}; or all of it, as in {WHOLE}"
         ) from None
 
 

@@ -4,6 +4,7 @@ import rich.console
 import rich.table
 
 from vit_jax import models
+from vit_jax.errors import UserError
 from vit_jax.models import counts
 from vit_jax.models.sizes import ENCODERS, HYBRIDS, RESNETS, ResNetSize, Size, by_name
 from vit_jax.tools.arguments import Parser
@@ -20,6 +21,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--classes", type=int, default=1000, help="of the head that is counted (default 1000)")
     parser.add_argument("--image-size", type=int, default=224, help="in pixels, of a square image (default 224)")
     given = parser.parse(arguments)
+    if given.classes < 0 or given.image_size < 1:
+        raise UserError(f"--classes is at least 0, --image-size 1; got {given.classes} and {given.image_size}")
 
     table = rich.table.Table("size", "width", "depth", "heads", "MLP", "ResNet", "parameters", "paper")
     for column in table.columns[1:]:

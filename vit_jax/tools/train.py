@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     from vit_jax.train.config import Config
 
     keep_compiled()
-    settings = construct(Config, "the config", **config.to_dict())
+    settings = construct(Config, "config", **config.to_dict())
     file, _, argument = given.config.partition(":")
     name = f"{Path(file).stem}-{argument.replace('/', '')}" if argument else Path(file).stem
     folder = workdir.local(given.workdir or f"runs/{name}")

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
@@ -55,9 +57,10 @@ def build(config: Config) -> Experiment:
     )  # fmt: skip
     mesh = construct(parallel.make_mesh, "config.mesh", **config.mesh)
     learning = dict(config.objective)
-    if "teacher" in learning:
+    if learning.get("kind") == "distillation" and "teacher" in learning:
         learning["teacher"] = teacher.load(learning["teacher"], mesh, config.image_size, known)
     objective = construct(objectives.build, "config.objective", model, **config.value_range, **learning)
+    _refuse_at_once(objective, config.image_size)
     parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
     parallel.check_batch_size(mesh, exam.batches.batch_size)
     names = ", ".join(source.class_names[:5]) + (", …" if len(source.class_names) > 5 else "")
@@ -94,3 +97,10 @@ def build(config: Config) -> Experiment:
             source="",
         ),
     )
+
+
+def _refuse_at_once(objective: Objective, image_size: tuple[int, int]) -> None:
+    """Raises UserError if the objective cannot prepare images of this size, before anything is written."""
+    image = jax.ShapeDtypeStruct((2, *image_size, 3), jnp.uint8)
+    batch = {"image": image, "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    jax.eval_shape(objective.prepare, batch, jax.random.key(0))

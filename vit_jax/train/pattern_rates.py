@@ -40,7 +40,10 @@ def apply(optimizer: optax.GradientTransformation, rates: Rates, layer_decay: fl
     def factors(parameters: Parameters) -> PyTree:
         refuse_unmatched(rates, parameters)
         slower = by_layer(parameters, layer_decay) if layer_decay != 1.0 else ()
-        return _map(lambda path: factor(path, rates) * factor(path, slower), parameters)
+        found = _map(lambda path: factor(path, rates) * factor(path, slower), parameters)
+        if not any(jax.tree.leaves(found)):
+            raise UserError("optimizer.rates freezes every parameter, so nothing would be learned; leave some out")
+        return found
 
     def parts(parameters: Parameters) -> PyTree:
         return jax.tree.map(lambda each: "trained" if each else "frozen", factors(parameters))

@@ -17,6 +17,8 @@ def load(path: str, mesh: Mesh, image_size: tuple[int, int], class_names: tuple[
       UserError: nothing good at `path`, or a model that knows other classes than the student is to learn, answers
         otherwise than by a softmax, or sees images of another size.
     """
+    if not path:
+        raise UserError("objective.teacher is empty; give a run's workdir, a checkpoint's folder or a published file")
     trained = start.trained(path)
     start.refuse_nameless(trained)
     recipe = trained.recipe
