@@ -167,6 +167,7 @@ def test_parameters_have_names_that_read_as_sentences():
     assert set(flatten_dict(stem, sep="/")) == names(unit, projection) | {"root/kernel", *norm("root_norm")}
 
 
+@pytest.mark.slow
 def test_what_training_starts_from():
     """The head at zero and its bias, units of the stem that add nothing (google-research/vision_transformer)."""
     one = STEM | {"units": (1,)}

@@ -88,6 +88,7 @@ def test_resumed_from_every_step_is_uninterrupted(uninterrupted: Path, tmp_path:
     assert digest(tmp_path) == digest(uninterrupted)
 
 
+@pytest.mark.slow
 def test_with_an_average_and_frozen_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The average is made again here, from the parameters that each checkpoint has."""
     changes = {"average": {"decay": 0.3}, "optimizer__rates": (("positions/.*", 0.0),), "evaluate__every": 0}

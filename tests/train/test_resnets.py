@@ -19,7 +19,7 @@ ENCODER = {"width": 16, "depth": 1, "mlp_hidden": 24, "heads": 2}
 @pytest.mark.parametrize(
     ("size", "steps"),
     [
-        pytest.param(ENCODER | {"patch": (1, 1), "stem": STEM}, 24, id="hybrid"),
+        pytest.param(ENCODER | {"patch": (1, 1), "stem": STEM}, 24, id="hybrid", marks=pytest.mark.slow),
         pytest.param(STEM, 80, id="bit", marks=pytest.mark.slow),
     ],
 )

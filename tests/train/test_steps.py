@@ -139,6 +139,7 @@ def test_a_frozen_model_under_a_head_that_learns():
 GSAM = (0.3, 0.05, 0.4)
 
 
+@pytest.mark.slow
 def test_a_way_to_flat_minima_is_the_same_on_eight_devices_and_in_parts():
     one, _, _ = run(1, 6, sharp=GSAM)
     parts, _, _ = run(8, 6, sharp=GSAM, accumulate=2)
