@@ -52,7 +52,8 @@ def construct(constructor: Callable[..., T], where: str, /, *given: Any, **optio
                 raise UserError(f'{where} reads no "{key}".{did_you_mean(key, named)}') from None
         raise UserError(f"{where}: {error}") from None
     for key, value in options.items():
-        _check_kind(f"{where}.{key}", value, signature.parameters.get(key))
+        if key in signature.parameters:
+            check_kind(f"{where}.{key}", value, signature.parameters[key].annotation)
     return constructor(*given, **options)
 
 
@@ -68,8 +69,13 @@ KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 }
 
 
-def _check_kind(name: str, value: object, parameter: inspect.Parameter | None) -> None:
-    annotation = parameter.annotation if parameter else None
+def check_kind(name: str, value: object, annotation: Any) -> None:
+    """Raises UserError if the value is of another kind than the annotation says; those not in KINDS say nothing.
+
+    >>> check_kind("config.steps", "6", int)
+    Traceback (most recent call last):
+    vit_jax.errors.UserError: config.steps is a whole number; got '6'
+    """
     choices = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     choices = [KINDS.get(typing.get_origin(choice) or choice) for choice in choices]
     if not all(choices):

@@ -4,14 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from vit_jax.errors import UserError
+from vit_jax.errors import UserError, check_kind
 
 Section = Mapping[str, Any]
-KINDS: dict[Any, tuple[type, str]] = {
-    int: (int, "an int"),
-    tuple[int, int]: (tuple, "(height, width)"),
-    Section: (Mapping, "a section"),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,12 +60,9 @@ class Config:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            kind, said = KINDS[field.type]
-            came = getattr(self, field.name)
-            if not isinstance(came, kind) or isinstance(came, bool):
-                raise UserError(f"config.{field.name} is {said}; got {came!r}")
+            check_kind(f"config.{field.name}", getattr(self, field.name), field.type)
         for name, least in (("seed", 0), ("steps", 1), ("batch_size", 1), ("accumulate", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"config.{name} is at least {least}; got {getattr(self, name)}")
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise UserError(f"config.image_size is (height, width) in pixels; got {self.image_size}")
+        if not isinstance(self.image_size, tuple) or len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise UserError(f"config.image_size is (height, width) in pixels; got {self.image_size!r}")
