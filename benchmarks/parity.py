@@ -25,6 +25,7 @@ from vit_jax import models
 from vit_jax.models import counts
 from vit_jax.models.sizes import Size, by_name
 from vit_jax.weights import bit, google
+from vit_jax.weights.files import File
 
 # timm's name; the count in google-research/vision_transformer's own tests (models_test.py), which know no BiT.
 MODELS = {
@@ -95,8 +96,8 @@ def differences(name: str, theirs: str, float64: bool) -> list[float]:
     else:
         arrays, read, kind = make.google_bit(state, size.units), bit.load, "bit"
     del their_model, state
-    loaded = read(arrays)
-    model = models.build(**loaded.model_options() | OF_TIMM[kind])
+    loaded = read(File(arrays))
+    model = models.build(**loaded.recipe.model | OF_TIMM[kind])
     assert model.size == size
 
     found = []

@@ -123,7 +123,7 @@ def test_scripts_are_executable():
 
 def test_array_annotations_are_checked():
     with pytest.raises(TypeCheckError):
-        Block(heads=2, mlp_hidden=8).init({}, jnp.zeros((3, 4)), False)
+        Block(heads=2, mlp_hidden=8).init({}, jnp.zeros((3, 4)), None, False)
 
 
 # --- verbs

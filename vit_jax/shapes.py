@@ -39,4 +39,5 @@ QueryTokens: TypeAlias = Float[jax.Array, "batch queries width"]
 KeyTokens: TypeAlias = Float[jax.Array, "batch keys width"]
 Queries: TypeAlias = Float[jax.Array, "batch queries heads head_width"]
 Keys: TypeAlias = Float[jax.Array, "batch keys heads head_width"]
+Angles: TypeAlias = Float[jax.Array, "tokens pairs"]  # in radians, by which queries and keys are turned
 AttentionWeights: TypeAlias = Float[jax.Array, "batch heads queries keys"]

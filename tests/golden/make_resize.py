@@ -37,11 +37,20 @@ def interpolate(mode, antialias):
     return resize
 
 
+def interpolate_with_offset(grid, size):
+    """Returns the same job done as by DINO and DINOv2: by a scale a tenth of a patch too large."""
+    image = torch.from_numpy(grid).permute(2, 0, 1)[None]
+    scale = tuple((after + 0.1) / before for before, after in zip(grid.shape[:2], size, strict=True))
+    resized = torch.nn.functional.interpolate(image, scale_factor=scale, mode="bicubic")
+    return resized[0].permute(1, 2, 0).numpy()
+
+
 KERNELS = {
     "linear": interpolate("bilinear", antialias=True),
     "linear_align_corners": zoom,
     "cubic": interpolate("bicubic", antialias=True),
     "cubic_torch": interpolate("bicubic", antialias=False),
+    "cubic_torch_offset": interpolate_with_offset,
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UserError
-from vit_jax.models.positions import POSITIONS, RESIZE, resize, sincos2d
+from vit_jax.models.positions import POSITIONS, RESIZE, in_line, resize, sincos2d
 
 GOLDEN = dict(np.load(pathlib.Path(__file__).parent.parent / "golden" / "resize.npz"))
 PAIRS = sorted({name.split("/")[0] for name in GOLDEN})
@@ -46,8 +46,8 @@ def apply(kind, patches, prefix, dtype=jnp.float32):
     arrays = jnp.asarray(patches, dtype), jnp.asarray(prefix, dtype)
     shapes = jax.eval_shape(module.init, jax.random.key(0), *arrays).get("params", {})
     params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(leaf.dtype), shapes)
-    tokens = jax.jit(module.apply)({"params": params}, *arrays)
-    return params, np.asarray(tokens)
+    patches, prefix = jax.jit(module.apply)({"params": params}, *arrays)
+    return params, np.asarray(in_line(prefix, patches))
 
 
 def inputs(count):
@@ -78,15 +78,16 @@ def test_learned_positions_start_at_a_standard_deviation_of_two_hundredths():
     assert float(np.std(params["prefix"])) == pytest.approx(0.02, rel=0.3)
 
 
-@pytest.mark.parametrize("kind", ["sincos2d", "none"])
+@pytest.mark.parametrize("kind", ["sincos2d", "none", "learned_patches"])
 @pytest.mark.parametrize("count", [0, 2])
 def test_the_prefix_tokens_pass_unchanged_where_the_kind_has_no_position_for_them(kind, count):
     patches, prefix = inputs(count)
     params, tokens = apply(kind, patches, prefix)
-    assert params == {}
+    assert list(params) == (["grid"] if kind == "learned_patches" else [])
     np.testing.assert_array_equal(tokens[:, :count], prefix)
     added = tokens[:, count:] - patches.reshape(2, 6, 8)
-    wanted = np.asarray(sincos2d(3, 2, 8)).reshape(1, 6, 8) if kind == "sincos2d" else np.zeros((1, 6, 8))
+    wanted = {"sincos2d": sincos2d(3, 2, 8), "none": np.zeros((6, 8)), "learned_patches": params.get("grid")}[kind]
+    wanted = np.asarray(wanted).reshape(1, 6, 8)
     np.testing.assert_allclose(added, np.broadcast_to(wanted, (2, 6, 8)), atol=1e-6)
 
 

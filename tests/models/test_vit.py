@@ -123,8 +123,8 @@ def test_stochastic_depth_skips_whole_halves_of_an_image():
     """With one block at 0.5, an image's output is one of four: attention kept or not, MLP kept or not."""
     tokens = images(64, 5, 24)
     block = Block(4, 40, stochastic_depth=0.5)
-    parameters = block.init(jax.random.key(0), tokens, False)
-    found = np.asarray(block.apply(parameters, tokens, True, rngs={"dropout": jax.random.key(1)}))
+    parameters = block.init(jax.random.key(0), tokens, None, False)
+    found = np.asarray(block.apply(parameters, tokens, None, True, rngs={"dropout": jax.random.key(1)}))
     unchanged = np.isclose(found, tokens).all(axis=(1, 2)).mean()
     assert 0.1 < unchanged < 0.4  # both halves skipped: a quarter
 
@@ -139,7 +139,7 @@ def test_the_last_block_is_skipped_most():
 
     encoder = Encoder(Size(24, 3, 40, 4, (4, 4)), stochastic_depth=0.2)
     with nn.intercept_methods(spy):
-        encoder.init(jax.random.key(0), images(1, 5, 24), False)
+        encoder.init(jax.random.key(0), images(1, 5, 24), None, False)
     assert rates == {"block00": 0.0, "block01": 0.1, "block02": 0.2}
 
 
@@ -165,7 +165,7 @@ def test_dropout_is_where_the_paper_has_it():
 def test_attention_pooling_is_the_formula():
     """A probe attends to all tokens; an MLP with a residual reads a normed copy (arXiv 2106.04560, section 3.3)."""
     pool, tokens = AttentionPool(heads=4, mlp_hidden=40), images(2, 5, 24)
-    shapes = flatten_dict(jax.eval_shape(pool.init, jax.random.key(0), tokens)["params"])
+    shapes = flatten_dict(jax.eval_shape(lambda tokens: pool.init(jax.random.key(0), tokens, 0), tokens)["params"])
     draw = np.random.default_rng(2)
     flat = {name: draw.normal(0, 0.3, leaf.shape) for name, leaf in shapes.items()}
     p = {"/".join(name): array for name, array in flat.items()}
@@ -184,4 +184,4 @@ def test_attention_pooling_is_the_formula():
     expected = (found + hidden @ p["mlp/out/kernel"] + p["mlp/out/bias"])[:, 0]
 
     parameters = unflatten_dict({name: jnp.asarray(array, jnp.float32) for name, array in flat.items()})
-    np.testing.assert_allclose(pool.apply({"params": parameters}, tokens), expected, atol=1e-5)
+    np.testing.assert_allclose(pool.apply({"params": parameters}, tokens, 0), expected, atol=1e-5)

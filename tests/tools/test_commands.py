@@ -17,6 +17,8 @@ from vit_jax import models
 from vit_jax.__main__ import main
 from vit_jax.models import counts
 from vit_jax.weights import google
+from vit_jax.weights.loaded import Loaded
+from vit_jax.weights.recipe import Recipe
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -222,11 +224,14 @@ def test_a_broken_config_is_one_line(text: str, message: str, tmp_path: Path, ca
     assert message in complaint(capsys, "train", f"--config={tmp_path / 'broken.py'}")
 
 
+RECIPE = Recipe({}, (8, 8), (0.5,) * 3, (0.5,) * 3, {"kind": "squash"}, "softmax", (), "linear", "")
+
+
 def test_weights_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     narrow = {"width": 8, "depth": 1, "mlp_hidden": 24, "heads": 2, "patch": (4, 4)}
     shapes = counts.shapes(models.build(narrow, classes=10), (8, 8))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-    np.savez(tmp_path / "narrow.npz", **google.save(zeros))
+    np.savez(tmp_path / "narrow.npz", **google.save(Loaded(zeros, RECIPE)).arrays)
     arguments = ["train", f"--config={write_config(tmp_path)}", f"--workdir={tmp_path / 'run'}"]
     said = complaint(capsys, *arguments, f"--config.weights.path={tmp_path / 'narrow.npz'}")
     assert "these weights are not the model's" in said

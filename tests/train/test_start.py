@@ -15,6 +15,8 @@ from vit_jax.models import positions
 from vit_jax.objectives.classify import Classification
 from vit_jax.train import start
 from vit_jax.weights import bit, google
+from vit_jax.weights.files import File
+from vit_jax.weights.loaded import Loaded
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,9 @@ def test_a_head_of_the_same_classes_stays_unless_a_new_one_is_asked_for(upstream
 
 def test_a_run_goes_on_from_another_and_from_googles_format_alike(upstream: Path, tmp_path: Path):
     """The same weights by both ways give the same run: only the kernel for positions belongs to the family."""
-    np.savez(tmp_path / "run.npz", **google.save(jax.tree.map(np.asarray, start.trained(str(upstream)).parameters)))
+    trained = start.trained(str(upstream))
+    loaded = Loaded(jax.tree.map(np.asarray, trained.parameters), trained.recipe)
+    np.savez(tmp_path / "run.npz", **google.save(loaded).arrays)
     results = [
         small.train(tmp_path / name, weights__path=str(path), steps=3)[0].result
         for name, path in (("own", upstream), ("google", tmp_path / "run.npz"))
@@ -110,9 +114,9 @@ def published(name: str, folder: Path) -> str:
 def test_a_published_file_tells_its_family(name: str, read, size: tuple[int, int], option, tmp_path: Path):
     trained = start.trained(published(name, tmp_path))
     arrays = dict(np.load(tmp_path / f"{name}.npz"))
-    jax.tree.map(np.testing.assert_array_equal, trained.parameters, read(arrays).parameters)
+    jax.tree.map(np.testing.assert_array_equal, trained.parameters, read(File(arrays)).parameters)
     assert (trained.recipe.image_size, trained.recipe.source) == (size, f"{name}.npz")
-    assert getattr(trained.model, option[0]) == option[1]
+    assert models.option(trained.model, option[0]) == option[1]
     logits = jax.jit(lambda p, x: models.apply(trained.model, p, x))(trained.parameters, np.zeros((1, 32, 32, 3)))
     assert logits.shape == (1, 7) and np.any(logits)
 
@@ -130,7 +134,7 @@ def test_a_hybrid_fine_tunes_at_another_size_on_another_task(tmp_path: Path):
 @pytest.mark.parametrize(("name", "other"), [("hybrid", "google"), ("bit", "bit")])
 def test_another_standardization_is_refused(name: str, other: str, tmp_path: Path):
     trained = start.trained(published(name, tmp_path))
-    here = dataclasses.replace(trained, model=trained.model.copy(standardization="timm"))
+    here = dataclasses.replace(trained, model=models.build(**trained.recipe.model | {"standardization": "timm"}))
     with pytest.raises(UserError, match=f"trained with model.standardization {other}, the config has timm"):
         start.refuse_differences(trained, here)
 

@@ -11,6 +11,7 @@ from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.weights import google
 from vit_jax.weights.adapt import fit
+from vit_jax.weights.files import File
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 RESIZED = dict(np.load(GOLDEN / "resize.npz"))
@@ -21,9 +22,8 @@ SIZE = {"width": 24, "depth": 3, "mlp_hidden": 40, "heads": 4, "patch": (4, 4)}
 def loaded():
     arrays = dict(np.load(GOLDEN / "vit_class_token.npz"))
     keep = {name: array for name, array in arrays.items() if name in ("pre_logits/kernel", "pre_logits/bias")}
-    return google.load(
-        keep | {name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")}
-    ).parameters
+    weights = {key.removeprefix("weights/"): array for key, array in arrays.items() if key.startswith("weights/")}
+    return google.load(File(keep | weights)).parameters
 
 
 @pytest.fixture

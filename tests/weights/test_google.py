@@ -1,7 +1,9 @@
 """Google's `.npz` names, proved on timm's computation: tests/golden/make_timm.py made the arrays."""
 
+import dataclasses
 import functools
 import itertools
+import json
 import logging
 import pathlib
 
@@ -11,7 +13,9 @@ import pytest
 
 from vit_jax import models
 from vit_jax.errors import UserError
-from vit_jax.weights import google
+from vit_jax.weights import formats, google
+from vit_jax.weights.files import File
+from vit_jax.weights.loaded import Loaded
 
 GOLDEN = {
     pool: dict(np.load(pathlib.Path(__file__).parent.parent / "golden" / f"vit_{pool}.npz"))
@@ -27,11 +31,20 @@ def pre_logits(pool):
     return {name: array for name, array in GOLDEN[pool].items() if name in ("pre_logits/kernel", "pre_logits/bias")}
 
 
+def load(arrays):
+    return google.load(File(arrays))
+
+
+def save(parameters, numbering="original"):
+    recipe = dataclasses.replace(load(weights("mean")).recipe, origin={"format": "google", "numbering": numbering})
+    return google.save(Loaded(parameters, recipe)).arrays
+
+
 @functools.cache
 def forward(activation, pool, hidden=0):
     """Returns a jitted function from parameters and images to logits and intermediates."""
-    loaded = google.load(weights(pool))
-    model = models.build(**loaded.model_options() | {"activation": activation, "pre_logits": hidden})
+    loaded = load(weights(pool))
+    model = models.build(**loaded.recipe.model | {"activation": activation, "pre_logits": hidden})
     return jax.jit(lambda params, images: model.apply({"params": params}, images, False, mutable=["intermediates"]))
 
 
@@ -42,9 +55,9 @@ def assert_close(found, wanted):
 @pytest.mark.parametrize("activation", ["gelu_exact", "gelu_tanh"])
 @pytest.mark.parametrize("pool", GOLDEN)
 def test_logits_and_every_block_are_timms(pool, activation):
-    golden, loaded = GOLDEN[pool], google.load(weights(pool))
+    golden, loaded = GOLDEN[pool], load(weights(pool))
     logits, kept = forward(activation, pool)(loaded.parameters, golden["images"])
-    assert loaded.size.depth == 3
+    assert loaded.recipe.model["size"]["depth"] == 3
     for block in ("block00", "block01", "block02"):
         assert_close(kept["intermediates"]["encoder"][block]["output"], golden[f"{activation}/{block}"])
     assert_close(logits, golden[f"{activation}/logits"])
@@ -52,8 +65,8 @@ def test_logits_and_every_block_are_timms(pool, activation):
 
 @pytest.mark.parametrize("pool", GOLDEN)
 def test_pre_logits_are_a_dense_layer_with_tanh(pool):
-    loaded = google.load(weights(pool) | pre_logits(pool))
-    assert loaded.options["pre_logits"] == 24
+    loaded = load(weights(pool) | pre_logits(pool))
+    assert loaded.recipe.model["pre_logits"] == 24
     logits, _ = forward("gelu_tanh", pool, 24)(loaded.parameters, GOLDEN[pool]["images"])
     assert_close(logits, GOLDEN[pool]["pre_logits/logits"])
 
@@ -68,7 +81,7 @@ def test_swapping_any_two_tensors_of_a_shape_shows_in_the_logits():
     wanted, run = golden["gelu_tanh/logits"], forward("gelu_tanh", "class_token")
     tolerance, pairs, unseen = 1e-5 * max(1, np.abs(wanted).max()), same_shape_pairs(), set()
     for one, two in pairs:
-        swapped = google.load(arrays | {one: arrays[two], two: arrays[one]}).parameters
+        swapped = load(arrays | {one: arrays[two], two: arrays[one]}).parameters
         difference = np.abs(run(swapped, golden["images"])[0] - wanted).max()
         if difference <= 3 * tolerance:
             unseen.add((one, two))
@@ -81,11 +94,11 @@ def test_swapping_any_two_tensors_of_a_shape_shows_in_the_logits():
 @pytest.mark.parametrize("numbering", google.NUMBERINGS)
 @pytest.mark.parametrize("pool", GOLDEN)
 def test_there_and_back_is_the_same_to_the_bit(pool, numbering):
-    theirs = google.save(google.load(weights(pool) | pre_logits(pool)).parameters, numbering)
+    theirs = save(load(weights(pool) | pre_logits(pool)).parameters, numbering)
     if numbering == "linen":
         assert "Transformer/encoderblock_2/LayerNorm_1/scale" in theirs
         assert not any("LayerNorm_2" in name or "_3/" in name for name in theirs)
-        theirs = google.save(google.load(theirs).parameters)
+        theirs = save(load(theirs).parameters)
     wanted = weights(pool) | pre_logits(pool)
     assert set(theirs) == set(wanted)
     assert all(theirs[name].tobytes() == array.tobytes() for name, array in wanted.items())
@@ -104,34 +117,32 @@ def linen(name):
 
 
 def test_both_numberings_give_the_same_parameters():
-    original = google.load(weights("class_token"))
-    renumbered = google.load({linen(name): array for name, array in weights("class_token").items()})
+    original = load(weights("class_token"))
+    renumbered = load({linen(name): array for name, array in weights("class_token").items()})
     assert jax.tree.all(jax.tree.map(np.array_equal, original.parameters, renumbered.parameters))
 
 
 def test_the_arrays_tell_the_facts():
-    loaded = google.load(weights("class_token"))
-    assert loaded.model_options() == {
+    recipe = load(weights("class_token")).recipe
+    assert recipe.model == {
         "size": {"width": 24, "depth": 3, "mlp_hidden": 40, "heads": 4, "patch": [4, 4]},
         "classes": 7,
         "pool": "class_token",
         "positions": "learned",
-        "pre_logits": 0,
         "activation": "gelu_tanh",
         "norm_epsilon": 1e-6,
     }
-    assert (loaded.image_size, loaded.mean, loaded.std) == ((16, 16), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert loaded.position_resize == "linear_align_corners"
-    assert not loaded.zeroed_head
-    assert google.load(weights("mean")).options["pool"] == "mean"
-    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(loaded.parameters))
+    assert (recipe.image_size, recipe.mean, recipe.std) == ((16, 16), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert recipe.position_resize == "linear_align_corners"
+    assert load(weights("mean")).recipe.model["pool"] == "mean"
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(load(weights("mean")).parameters))
 
 
-def test_a_zeroed_head_is_flagged(caplog):
+def test_a_zeroed_head_is_said(caplog):
     arrays = weights("class_token")
     with caplog.at_level(logging.WARNING):
-        loaded = google.load(arrays | {"head/kernel": np.zeros_like(arrays["head/kernel"])})
-    assert loaded.zeroed_head
+        loaded = formats.load(File(arrays | {"head/kernel": np.zeros_like(arrays["head/kernel"])}))
+    assert formats.has_zeroed_head(loaded.parameters)
     assert "all zeros" in caplog.text
 
 
@@ -139,9 +150,11 @@ def test_positions_of_a_grid_that_is_not_square_need_its_shape():
     arrays = weights("class_token")
     table = arrays["Transformer/posembed_input/pos_embedding"][:, : 1 + 2 * 5]
     arrays["Transformer/posembed_input/pos_embedding"] = table
-    with pytest.raises(UserError, match=r"leaves 10 for the patches, which is not a square grid; give grid="):
-        google.load(arrays)
-    grid = google.load(arrays, grid=(2, 5)).parameters["positions"]["grid"]
+    with pytest.raises(UserError, match=r"leaves 10 for the patches, which is not a square grid; is the file damaged"):
+        load(arrays)
+    recipe = dataclasses.replace(load(weights("class_token")).recipe, image_size=(8, 20))
+    file = File(arrays, notes={"recipe": json.loads(recipe.to_json())})
+    grid = google.load(file).parameters["positions"]["grid"]
     np.testing.assert_array_equal(grid[1, 3], table[0, 1 + 5 + 3])
 
 
@@ -169,4 +182,4 @@ def without(arrays, name):
 )
 def test_what_is_no_plain_vision_transformer_is_refused(change, message):
     with pytest.raises(UserError, match=message):
-        google.load(change(weights("class_token")))
+        load(change(weights("class_token")))

@@ -12,8 +12,8 @@ from flax.traverse_util import flatten_dict
 from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.models import counts
-from vit_jax.models.sizes import ResNetSize
-from vit_jax.weights import adapt, bit, google
+from vit_jax.weights import adapt, bit, formats, google
+from vit_jax.weights.files import File
 
 READERS: dict[str, ModuleType] = {"hybrid": google, "hybrid_root": google, "bit": bit}
 GOLDEN = {name: dict(np.load(pathlib.Path(__file__).parent.parent / "golden" / f"{name}.npz")) for name in READERS}
@@ -29,13 +29,13 @@ def weights(name):
 
 
 def load(name, changes=()):
-    return READERS[name].load(weights(name) | dict(changes))
+    return READERS[name].load(File(weights(name) | dict(changes)))
 
 
 @functools.cache
 def forward(name, standardization="timm"):
     """Returns a jitted function from parameters and images to logits and intermediates."""
-    options = load(name).model_options() | TIMM[READERS[name]] | {"standardization": standardization}
+    options = load(name).recipe.model | TIMM[READERS[name]] | {"standardization": standardization}
     model = models.build(**options)
     return jax.jit(lambda params, images: model.apply({"params": params}, images, False, mutable=["intermediates"]))
 
@@ -84,20 +84,22 @@ def test_a_tensor_in_another_ones_place_shows_in_the_logits(name):
 
 @pytest.mark.parametrize("name", READERS)
 def test_there_and_back_is_the_same_to_the_bit(name):
-    theirs, wanted = READERS[name].save(load(name).parameters), weights(name)
+    theirs, wanted = READERS[name].save(load(name)).arrays, weights(name)
     assert set(theirs) == set(wanted)
     assert all(theirs[row].tobytes() == array.tobytes() for row, array in wanted.items())
     assert all(theirs[row].shape == array.shape for row, array in wanted.items())
 
 
-def test_norms_without_the_axes_of_a_map_are_read_and_written_as_published():
+def test_norms_without_the_axes_of_a_map_are_read_and_written_so():
     published = weights("hybrid")
     flat = {
         row: array.reshape(-1) if "/gn" in row or row.startswith("gn_") else array for row, array in published.items()
     }
     assert sum(flat[row].shape != published[row].shape for row in flat) == 2 * (1 + 3 * 3 + 2)
-    assert {row: array.shape for row, array in google.save(google.load(flat).parameters).items()} == {
-        row: array.shape for row, array in published.items()
+    loaded = google.load(File(flat))
+    jax.tree.map(np.testing.assert_array_equal, loaded.parameters, load("hybrid").parameters)
+    assert {row: array.shape for row, array in google.save(loaded).arrays.items()} == {
+        row: array.shape for row, array in flat.items()
     }
 
 
@@ -105,22 +107,21 @@ def test_the_arrays_tell_the_facts():
     loaded = load("hybrid")
     stem = {"units": [2, 1], "width": 32}
     size = {"width": 24, "depth": 3, "mlp_hidden": 40, "heads": 4, "patch": [1, 1], "stem": stem}
-    assert loaded.model_options() == {
+    assert loaded.recipe.model == {
         "size": size,
         "classes": 7,
         "pool": "class_token",
         "positions": "learned",
-        "pre_logits": 0,
         "activation": "gelu_tanh",
         "norm_epsilon": 1e-6,
         "standardization": "google",
         "stem_norm_epsilon": 1e-6,
     }
-    assert (loaded.image_size, loaded.position_resize) == ((32, 32), "linear_align_corners")
+    assert (loaded.recipe.image_size, loaded.recipe.position_resize) == ((32, 32), "linear_align_corners")
     root = load("hybrid_root")
-    assert root.model_options()["size"] == size | {"patch": [2, 2], "stem": {"units": [], "width": 32}}
-    assert root.image_size == (32, 32)
-    assert load("bit").model_options() == {
+    assert root.recipe.model["size"] == size | {"patch": [2, 2], "stem": {"units": [], "width": 32}}
+    assert root.recipe.image_size == (32, 32)
+    assert load("bit").recipe.model == {
         "size": stem,
         "classes": 7,
         "standardization": "bit",
@@ -131,9 +132,11 @@ def test_the_arrays_tell_the_facts():
 def test_a_bit_that_was_pre_trained_saw_smaller_images():
     head = {"resnet/head/conv2d/kernel": (1, 1, 256, 21_843), "resnet/head/conv2d/bias": (21_843,)}
     loaded = load("bit", {row: np.zeros(shape, np.float32) for row, shape in head.items()})
-    assert (loaded.image_size, loaded.classes, loaded.zeroed_head) == ((224, 224), 21_843, True)
-    assert (load("bit").image_size, load("bit").zeroed_head) == ((480, 480), False)
-    assert loaded.mean == loaded.std == (0.5, 0.5, 0.5)
+    assert (loaded.recipe.image_size, loaded.recipe.model["classes"]) == ((224, 224), 21_843)
+    assert formats.has_zeroed_head(loaded.parameters)
+    assert load("bit").recipe.image_size == (480, 480)
+    assert not formats.has_zeroed_head(load("bit").parameters)
+    assert loaded.recipe.mean == loaded.recipe.std == (0.5, 0.5, 0.5)
 
 
 def test_numbered_convolutions_of_bit_are_the_same():
@@ -143,7 +146,7 @@ def test_numbered_convolutions_of_bit_are_the_same():
         for number, (row, array) in enumerate(weights("bit").items())
     }
     assert set(numbered) != set(weights("bit"))
-    assert jax.tree.all(jax.tree.map(np.array_equal, bit.load(numbered).parameters, load("bit").parameters))
+    assert jax.tree.all(jax.tree.map(np.array_equal, bit.load(File(numbered)).parameters, load("bit").parameters))
 
 
 def test_units_beyond_nine():
@@ -158,7 +161,7 @@ def test_units_beyond_nine():
     arrays = weights("bit")
     first = {row: array for row, array in arrays.items() if "block1/unit02" in row}
     deep = {row.replace("unit02", f"unit{unit:02}"): array for unit in range(3, 13) for row, array in first.items()}
-    assert bit.load(arrays | deep).size == ResNetSize((12, 1), 32)
+    assert bit.load(File(arrays | deep)).recipe.model["size"] == {"units": [12, 1], "width": 32}
 
 
 @pytest.mark.parametrize(
@@ -176,14 +179,14 @@ def test_units_beyond_nine():
 def test_what_is_not_whole_is_refused(name, change, message):
     arrays = {row: array for row, array in (weights(name) | change).items() if array is not None}
     with pytest.raises(UserError, match=message):
-        READERS[name].load(arrays)
+        READERS[name].load(File(arrays))
 
 
 def test_a_hybrids_positions_lie_on_its_map():
     """At 32x32 pixels a place of the map every 8 of them: 4x4; at 40x24 pixels 5x3."""
     loaded = load("hybrid")
-    model = models.build(**loaded.model_options() | {"classes": 5})
-    fitted = adapt.fit(loaded.parameters, counts.shapes(model, (40, 24)), loaded.position_resize)
+    model = models.build(**loaded.recipe.model | {"classes": 5})
+    fitted = adapt.fit(loaded.parameters, counts.shapes(model, (40, 24)), loaded.recipe.position_resize)
     before, after = loaded.parameters["positions"]["grid"], fitted["positions"]["grid"]
     assert (before.shape, after.shape) == ((4, 4, 24), (5, 3, 24))
     for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):

@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
-from vit_jax import parallel
+from vit_jax import models, parallel
 from vit_jax.data import augment
 from vit_jax.errors import UserError
 from vit_jax.evaluate import inspect
@@ -152,7 +152,9 @@ def first_kernel(model: nn.Module, parameters: Parameters) -> tuple[str, jax.Arr
     flat = flatten_dict(parameters, sep="/")
     path = next(path for path in KERNELS if path in flat)
     kernel = jnp.asarray(flat[path], jnp.float32)
-    return path, STANDARDIZATIONS[model.standardization](kernel) if path.endswith("root/kernel") else kernel
+    if path.endswith("root/kernel"):
+        kernel = STANDARDIZATIONS[models.option(model, "standardization")](kernel)
+    return path, kernel
 
 
 def _attended(
@@ -162,7 +164,7 @@ def _attended(
     patch = _patch(image_size, (rows, columns))
     alike = jnp.full((1, 1, rows * columns, rows * columns), 1 / (rows * columns))
     grid, learned = parameters.get("positions", {}).get("grid"), True
-    if grid is None and getattr(model, "positions", None) == "sincos2d":
+    if grid is None and models.option(model, "positions") == "sincos2d":
         grid, learned = sincos2d(rows, columns, parameters["patch_embedding"]["kernel"].shape[-1]), False
     return Attended(
         grid=(rows, columns),

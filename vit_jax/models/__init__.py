@@ -8,19 +8,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vit_jax.errors import UserError, did_you_mean, pick
+from vit_jax.errors import UserError, construct, did_you_mean, pick
+from vit_jax.models.architecture import Architecture
 from vit_jax.models.bit import Bit
-from vit_jax.models.heads import POOLS
-from vit_jax.models.mlp import ACTIVATIONS
-from vit_jax.models.positions import POSITIONS
 from vit_jax.models.resnet import STANDARDIZATIONS
 from vit_jax.models.sizes import ResNetSize, Size, by_name, by_numbers
 from vit_jax.models.vit import Vit
 from vit_jax.shapes import Images, Logits, Parameters
 
 FAMILIES: dict[type, Any] = {Size: Vit, ResNetSize: Bit}
+CHOICES = [field.name for field in dataclasses.fields(Architecture)]
 OF_STEMS = {"standardization", "stem_norm_epsilon"}  # what a Vit reads only if it is a hybrid
-WORDS = {"activation": ACTIVATIONS, "positions": POSITIONS, "pool": POOLS, "standardization": STANDARDIZATIONS}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -31,7 +29,7 @@ def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", *
       size: a name such as "B/16", "R50+B/16" or "R50x1", or the numbers of a `Size` or a `ResNetSize`.
       classes: how many logits; 0 for a model of features.
       dtype: "float32" or "bfloat16".
-      **options: fields of `Vit`, or of `Bit`.
+      **options: fields of `Vit` and of its `Architecture`, or of `Bit`.
 
     Raises:
       UserError: an option that the family does not have, or a word that it does not know.
@@ -41,20 +39,29 @@ def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", *
     for option in options:
         if option not in known:
             raise UserError(f'config.model reads no "{option}".{did_you_mean(option, known)}')
-    for word, table in WORDS.items():
-        if word in options:
-            pick(table, options[word], word)
     for rate in ("dropout", "stochastic_depth"):
         if not 0 <= options.get(rate, 0) < 1:
             raise UserError(f"model.{rate} is a probability, at least 0 and below 1; got {options[rate]}")
+    if isinstance(numbers, Size):
+        choices = {name: options.pop(name) for name in CHOICES if name in options}
+        options["architecture"] = construct(Architecture, "config.model", **choices)
+    else:
+        pick(STANDARDIZATIONS, options.get("standardization", "bit"), "standardization")
     return FAMILIES[type(numbers)](size=numbers, classes=classes, dtype=pick(DTYPES, dtype, "dtype"), **options)
 
 
 def options_of(size: Size | ResNetSize) -> list[str]:
-    """Returns the fields that a model of this size reads, the stem's only where there is one."""
+    """Returns what `build` reads for a model of this size, a stem's choices only where there is one."""
     fields = [field.name for field in dataclasses.fields(FAMILIES[type(size)])]
-    unread = {"parent", "name"} | (OF_STEMS if isinstance(size, Size) and size.stem is None else set())  # Flax's two
+    unread = {"parent", "name", "architecture"}  # the first two are Flax's
+    if isinstance(size, Size):
+        fields += [name for name in CHOICES if size.stem or name not in OF_STEMS]
     return [name for name in fields if name not in unread]
+
+
+def option(model: nn.Module, name: str) -> Any:
+    """Returns what `build` was given, or took, as the option `name`."""
+    return getattr(model.architecture if isinstance(model, Vit) and name in CHOICES else model, name)
 
 
 def initial(model: nn.Module, key: jax.Array, image_size: tuple[int, int]) -> Parameters:

@@ -8,7 +8,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vit_jax.models.intermediates import keep
-from vit_jax.shapes import AttentionWeights, Keys, KeyTokens, Queries, QueryTokens
+from vit_jax.models.rotary import turned
+from vit_jax.shapes import Angles, AttentionWeights, Keys, KeyTokens, Queries, QueryTokens
+
+# Which of query, key and value have a bias; a key's says nothing, since it moves all scores of a row alike.
+BIASES = {"qkv": ("query", "key", "value"), "qv": ("query", "value"), "none": ()}
 
 
 def attend(query: Queries, key: Keys, value: Keys) -> tuple[Queries, AttentionWeights]:
@@ -23,20 +27,43 @@ def attend(query: Queries, key: Keys, value: Keys) -> tuple[Queries, AttentionWe
 
 
 class Attention(nn.Module):
-    """Attention from `queries` to `keys_and_values`: self-attention when they are the same tokens."""
+    """Attention from `queries` to `keys_and_values`: self-attention when they are the same tokens.
+
+    Attributes:
+      heads: among which the width is shared out.
+      bias: a name in BIASES.
+      qk_norm: whether queries and keys are normed, each head by itself.
+      norm_epsilon: of those norms.
+      rotary: a name in rotary.ROTARY, where angles are given.
+      dtype: what the layers compute in.
+    """
 
     heads: int
+    bias: str = "qkv"
+    qk_norm: bool = False
+    norm_epsilon: float = 1e-6
+    rotary: str = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, queries: QueryTokens, keys_and_values: KeyTokens) -> QueryTokens:
-        """Returns tokens of the shape of `queries`; keeps its `weights` among the intermediates."""
+    def __call__(self, queries: QueryTokens, keys_and_values: KeyTokens, angles: Angles | None = None) -> QueryTokens:
+        """Returns tokens of the shape of `queries`, turned by `angles`; keeps its `weights` among the intermediates."""
         width = queries.shape[-1]
         dense = partial(nn.DenseGeneral, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
-        project = partial(dense, (self.heads, width // self.heads))
-        query = project(name="query")(queries)
-        key = project(name="key")(keys_and_values)
-        value = project(name="value")(keys_and_values)
+
+        def project(tokens: QueryTokens | KeyTokens, name: str) -> Queries | Keys:
+            return dense((self.heads, width // self.heads), use_bias=name in BIASES[self.bias], name=name)(tokens)
+
+        query, key, value = (
+            project(queries, "query"),
+            project(keys_and_values, "key"),
+            project(keys_and_values, "value"),
+        )
+        if self.qk_norm:
+            norm = partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype)
+            query, key = norm(name="norm_query")(query), norm(name="norm_key")(key)
+        if angles is not None:
+            query, key = turned(query, angles, self.rotary), turned(key, angles, self.rotary)
         found, weights = attend(query, key, value)
         keep(self, "weights", weights)
         return dense(width, axis=(-2, -1), name="out")(found)

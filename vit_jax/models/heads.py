@@ -10,17 +10,27 @@ from vit_jax.models.mlp import Mlp
 from vit_jax.shapes import Features, Tokens
 
 
-def first_token(tokens: Tokens) -> Features:
+def first_token(tokens: Tokens, prefix: int) -> Features:
     """The class token (paper, eq. 4)."""
     return tokens[:, 0]
 
 
-def mean_of_patches(tokens: Tokens) -> Features:
-    """The mean over the patches (paper, appendix D.3); a model that pools so has no other tokens."""
-    return tokens.mean(axis=1)
+def first_two_tokens(tokens: Tokens, prefix: int) -> Tokens:
+    """The class and the distillation token, each of which has a head (DeiT, arXiv 2012.12877, section 3)."""
+    return tokens[:, :2]
 
 
-def every_token(tokens: Tokens) -> Tokens:
+def mean_of_patches(tokens: Tokens, prefix: int) -> Features:
+    """The mean over the patches (paper, appendix D.3), the `prefix` of other tokens left out."""
+    return tokens[:, prefix:].mean(axis=1)
+
+
+def class_token_and_mean(tokens: Tokens, prefix: int) -> Features:
+    """The class token and the mean of the patches side by side, twice as wide (DINOv2, arXiv 2304.07193)."""
+    return jnp.concatenate([first_token(tokens, prefix), mean_of_patches(tokens, prefix)], axis=-1)
+
+
+def every_token(tokens: Tokens, prefix: int) -> Tokens:
     """No pooling: the head, if any, reads each token."""
     return tokens
 
@@ -35,8 +45,8 @@ class AttentionPool(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: Tokens) -> Features:
-        """Returns the probe's features."""
+    def __call__(self, tokens: Tokens, prefix: int) -> Features:
+        """Returns the probe's features; it attends to the `prefix` as to any token."""
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, tokens.shape[-1]))
         probe = einops.repeat(probe.astype(self.dtype), "one width -> batch one width", batch=tokens.shape[0])
         norm = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")
@@ -47,4 +57,12 @@ class AttentionPool(nn.Module):
         return found[:, 0]
 
 
-POOLS = {"class_token": first_token, "mean": mean_of_patches, "map": AttentionPool, "none": every_token}
+POOLS = {
+    "class_token": first_token,
+    "class_token_and_mean": class_token_and_mean,
+    "distilled": first_two_tokens,
+    "mean": mean_of_patches,
+    "map": AttentionPool,
+    "none": every_token,
+}
+CLASS_TOKEN_POOLS = ("class_token", "class_token_and_mean", "distilled")

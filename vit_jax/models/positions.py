@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 import einops
 import flax.linen as nn
@@ -13,18 +14,22 @@ from jax.typing import DTypeLike
 from vit_jax.errors import UserError, pick
 from vit_jax.shapes import Patches, PositionGrid, Prefix, ResizedGrid, Tokens
 
+Positioned: TypeAlias = tuple[Patches, Prefix]
+
 
 class Learned(nn.Module):
     """A learned vector for every place of the grid, and for every prefix token (paper, section 3.1).
 
-    Parameters, float32: `grid` (rows, columns, width); `prefix` (count, width) where there are prefix tokens.
+    Parameters, float32: `grid` (rows, columns, width); `prefix` (count, width) where there are prefix tokens, unless
+    only the patches have positions (`of_prefix` False).
     """
 
+    of_prefix: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, patches: Patches, prefix: Prefix) -> Tokens:
-        """Returns the prefix tokens, then the patches row by row; raises UserError for a grid of another size."""
+    def __call__(self, patches: Patches, prefix: Prefix) -> Positioned:
+        """Returns both, their positions added; raises UserError for a grid of another size."""
         normal = nn.initializers.normal(0.02)  # as Google's code draws the whole table
         try:
             grid = self.param("grid", normal, patches.shape[1:])
@@ -35,10 +40,10 @@ class Learned(nn.Module):
                 "resize the images, or the positions with vit_jax.weights.adapt"
             ) from None
         patches += einops.rearrange(grid.astype(self.dtype), "rows columns width -> 1 rows columns width")
-        if prefix.shape[1]:
+        if prefix.shape[1] and self.of_prefix:
             own = self.param("prefix", normal, prefix.shape[1:])
             prefix += einops.rearrange(own.astype(self.dtype), "count width -> 1 count width")
-        return in_line(prefix, patches)
+        return patches, prefix
 
 
 class SinCos2D(nn.Module):
@@ -46,23 +51,28 @@ class SinCos2D(nn.Module):
 
     dtype: DTypeLike = jnp.float32
 
-    def __call__(self, patches: Patches, prefix: Prefix) -> Tokens:
-        """Returns the prefix tokens, then the patches row by row."""
+    def __call__(self, patches: Patches, prefix: Prefix) -> Positioned:
+        """Returns both, positions added to the patches."""
         waves = sincos2d(*patches.shape[1:]).astype(self.dtype)
-        return in_line(prefix, patches + einops.rearrange(waves, "rows columns width -> 1 rows columns width"))
+        return patches + einops.rearrange(waves, "rows columns width -> 1 rows columns width"), prefix
 
 
 class NoPositions(nn.Module):
-    """The encoder sees a bag of patches (paper, table 8, first column)."""
+    """The encoder sees a bag of patches (paper, table 8, first column), or rotary positions alone."""
 
     dtype: DTypeLike = jnp.float32
 
-    def __call__(self, patches: Patches, prefix: Prefix) -> Tokens:
-        """Returns the prefix tokens, then the patches row by row."""
-        return in_line(prefix, patches)
+    def __call__(self, patches: Patches, prefix: Prefix) -> Positioned:
+        """Returns both as they came."""
+        return patches, prefix
 
 
-POSITIONS = {"learned": Learned, "sincos2d": SinCos2D, "none": NoPositions}
+POSITIONS = {
+    "learned": Learned,
+    "learned_patches": partial(Learned, of_prefix=False),
+    "sincos2d": SinCos2D,
+    "none": NoPositions,
+}
 
 
 def in_line(prefix: Prefix, patches: Patches) -> Tokens:
@@ -116,6 +126,19 @@ def _corner_to_corner(before: int, after: int) -> tuple[float, float]:
     return scale, (1 - scale) / 2
 
 
+@partial(jax.jit, static_argnames="size")
+def cubic_torch_offset(grid: PositionGrid, size: tuple[int, int]) -> ResizedGrid:
+    """Returns `grid` at `size` = (rows, columns) as DINO and DINOv2 were run: a scale of (size + 0.1) / before.
+
+    torch's interpolate(mode="bicubic", scale_factor=…) samples by the scale that it was given, which the tenth keeps
+    from falling a hair short of `size` (facebookresearch/dino, vision_transformer.py).
+    """
+    scale = jnp.array([(after + 0.1) / before for before, after in zip(grid.shape[:2], size, strict=True)])
+    return jax.image.scale_and_translate(
+        grid, (*size, grid.shape[-1]), (0, 1), scale, jnp.zeros(2), "cubic-pytorch", antialias=False
+    )
+
+
 # "linear" and "cubic" (a = -0.5) antialias when they shrink, as jax.image, TensorFlow's antialias and timm do.
 # "cubic_torch" is torch's interpolate(mode="bicubic"): a = -0.75, border repeated, no antialias.
 RESIZE: dict[str, Callable[[PositionGrid, tuple[int, int]], ResizedGrid]] = {
@@ -123,6 +146,7 @@ RESIZE: dict[str, Callable[[PositionGrid, tuple[int, int]], ResizedGrid]] = {
     "linear_align_corners": linear_align_corners,
     "cubic": partial(half_pixel, method="cubic", antialias=True),
     "cubic_torch": partial(half_pixel, method="cubic-pytorch", antialias=False),
+    "cubic_torch_offset": cubic_torch_offset,
 }
 
 

@@ -4,18 +4,21 @@ from functools import partial
 
 import einops
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vit_jax.errors import UserError, pick
+from vit_jax.errors import UserError
+from vit_jax.models import rotary
+from vit_jax.models.architecture import Architecture
 from vit_jax.models.attention import Attention
 from vit_jax.models.heads import POOLS, AttentionPool
 from vit_jax.models.intermediates import keep
-from vit_jax.models.mlp import Mlp
-from vit_jax.models.positions import POSITIONS
+from vit_jax.models.mlp import MLPS, Mlp
+from vit_jax.models.positions import POSITIONS, in_line
 from vit_jax.models.sizes import Size
 from vit_jax.models.stem import Stem
-from vit_jax.shapes import Images, Logits, Patches, Tokens
+from vit_jax.shapes import Angles, Images, Logits, Patches, Prefix, Tokens
 
 
 class Block(nn.Module):
@@ -26,49 +29,58 @@ class Block(nn.Module):
 
     heads: int
     mlp_hidden: int
-    activation: str = "gelu_tanh"
-    norm_epsilon: float = 1e-6
+    architecture: Architecture = Architecture()
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
-        """Returns tokens of the same shape."""
-        norm = partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype)
-        attention = Attention(self.heads, self.dtype, name="attention")
-        mlp = Mlp(self.mlp_hidden, self.activation, self.dropout, self.dtype, name="mlp")
+    def __call__(self, tokens: Tokens, angles: Angles | None, train: bool) -> Tokens:
+        """Returns tokens of the same shape; queries and keys are turned by `angles`, if there are any."""
+        made, numerics = self.architecture, {"norm_epsilon": self.architecture.norm_epsilon, "dtype": self.dtype}
+        norm = partial(nn.LayerNorm, made.norm_epsilon, dtype=self.dtype)
+        attention = Attention(
+            self.heads, made.attention_bias, made.qk_norm, rotary=made.rotary, **numerics, name="attention"
+        )
+        mlp = Mlp(self.mlp_hidden, made.activation, **MLPS[made.mlp], dropout=self.dropout, **numerics, name="mlp")
         drop = nn.Dropout(self.dropout, deterministic=not train)
         skip = nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2), deterministic=not train)
 
         normed = norm(name="norm_attention")(tokens)
-        tokens += skip(drop(attention(normed, normed)))
-        tokens += skip(drop(mlp(norm(name="norm_mlp")(tokens), train)))
+        tokens += skip(drop(self.scaled(attention(normed, normed, angles), "scale_attention")))
+        tokens += skip(drop(self.scaled(mlp(norm(name="norm_mlp")(tokens), train), "scale_mlp")))
         keep(self, "output", tokens)
         return tokens
+
+    def scaled(self, found: Tokens, name: str) -> Tokens:
+        """Returns `found`, each channel times its learned factor in architectures with layer scale."""
+        if not self.architecture.layer_scale:
+            return found
+        start = nn.initializers.constant(self.architecture.layer_scale)
+        scale = self.param(name, start, found.shape[-1:]).astype(self.dtype)
+        return found * einops.rearrange(scale, "width -> 1 1 width")
 
 
 class Encoder(nn.Module):
     """`size.depth` blocks and a last norm; the chance to skip a block rises linearly from 0 to `stochastic_depth`."""
 
     size: Size
-    activation: str = "gelu_tanh"
-    norm_epsilon: float = 1e-6
+    architecture: Architecture = Architecture()
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
+    def __call__(self, tokens: Tokens, angles: Angles | None, train: bool) -> Tokens:
         """Returns tokens of the same shape."""
-        block = partial(
-            Block, self.size.heads, self.size.mlp_hidden, self.activation, self.norm_epsilon, self.dropout,
-            dtype=self.dtype,
-        )  # fmt: skip
-        for depth in range(self.size.depth):
-            skip = self.stochastic_depth * depth / max(1, self.size.depth - 1)
-            tokens = block(stochastic_depth=skip, name=f"block{depth:02}")(tokens, train)
-        return nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(tokens)
+        size, made = self.size, self.architecture
+        block = partial(Block, size.heads, size.mlp_hidden, made, self.dropout, dtype=self.dtype)
+        for depth in range(size.depth):
+            skip = self.stochastic_depth * depth / max(1, size.depth - 1)
+            tokens = block(stochastic_depth=skip, name=f"block{depth:02}")(tokens, angles, train)
+        if made.norm_last == "tokens":
+            tokens = nn.LayerNorm(made.norm_epsilon, dtype=self.dtype, name="norm")(tokens)
+        return tokens
 
 
 class Vit(nn.Module):
@@ -77,55 +89,56 @@ class Vit(nn.Module):
     Attributes:
       size: width, depth, heads, hidden size of the MLP, patch; the stem of a hybrid.
       classes: how many logits; 0 leaves the head out and returns the features.
-      pool: "class_token" (the paper's), "mean", "map" (attention pooling) or "none". Only the first has a class token.
-      positions: "learned" (the paper's), "sincos2d" or "none".
-      pre_logits: width of a dense layer with tanh before the head (paper, section 3.1: in pre-training); 0 for none.
+      architecture: what is not a number: the tokens and their positions, what a block is made of, the pool.
       head_bias: what the head's bias starts from; its kernel starts from zero.
-      activation: "gelu_tanh" or "gelu_exact".
-      norm_epsilon: added to the variance by every norm.
       dropout: after every dense layer but query, key and value, and after the positions (paper, appendix B.1).
       stochastic_depth: the chance to skip the last block; earlier ones less.
-      standardization: of the kernels of a hybrid's stem, a name in resnet.STANDARDIZATIONS.
-      stem_norm_epsilon: added to the variance by every norm of a hybrid's stem.
       dtype: what the layers compute in. Parameters, softmax, norm statistics and logits are float32 throughout.
     """
 
     size: Size
     classes: int
-    pool: str = "class_token"
-    positions: str = "learned"
-    pre_logits: int = 0
+    architecture: Architecture = Architecture()
     head_bias: float = 0.0
-    activation: str = "gelu_tanh"
-    norm_epsilon: float = 1e-6
     dropout: float = 0.0
     stochastic_depth: float = 0.0
-    standardization: str = "google"
-    stem_norm_epsilon: float = 1e-6
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
         """Makes the layers; only those that are called have parameters."""
-        size, numerics = self.size, (self.activation, self.norm_epsilon)
+        size, made = self.size, self.architecture
+        norm = partial(nn.LayerNorm, made.norm_epsilon, dtype=self.dtype)
         if size.stem:
-            self.stem = Stem(size.stem, self.standardization, self.stem_norm_epsilon, self.dtype)
-        self.patch_embedding = nn.Conv(size.width, size.patch, size.patch, padding="VALID", dtype=self.dtype)
-        if self.pool == "class_token":
-            self.class_token = self.param("class_token", nn.initializers.zeros, (1, size.width))
-        self.add_positions = pick(POSITIONS, self.positions, "positions")(dtype=self.dtype, name="positions")
+            self.stem = Stem(size.stem, made.standardization, made.stem_norm_epsilon, self.dtype)
+        self.patch_embedding = nn.Conv(
+            size.width, size.patch, size.patch, padding="VALID", use_bias=made.patch_bias, dtype=self.dtype
+        )
+        zeros = nn.initializers.zeros
+        self.summaries = tuple(self.param(name, zeros, (1, size.width)) for name in made.summaries)
+        if made.registers:
+            self.registers = self.param("registers", nn.initializers.normal(0.02), (made.registers, size.width))
+        self.add_positions = POSITIONS[made.positions](dtype=self.dtype, name="positions")
         self.drop = nn.Dropout(self.dropout)
-        self.encoder = Encoder(size, *numerics, self.dropout, self.stochastic_depth, self.dtype)
-        self.pooled = pick(POOLS, self.pool, "pool")
+        if made.norm_embedded:
+            self.norm_embedded = norm()
+        self.encoder = Encoder(size, made, self.dropout, self.stochastic_depth, self.dtype)
+        self.pooled = POOLS[made.pool]
         if self.pooled is AttentionPool:
-            self.pooled = AttentionPool(size.heads, size.mlp_hidden, *numerics, self.dtype, name="pool")
-        self.hidden = nn.Dense(self.pre_logits, dtype=self.dtype, name="pre_logits")
-        zeros, bias = nn.initializers.zeros, nn.initializers.constant(self.head_bias)
-        self.head = nn.Dense(self.classes, kernel_init=zeros, bias_init=bias)
+            self.pooled = AttentionPool(
+                size.heads, size.mlp_hidden, made.activation, made.norm_epsilon, self.dtype, name="pool"
+            )
+        if made.norm_last == "features":
+            self.norm_features = norm()
+        self.hidden = nn.Dense(made.pre_logits, dtype=self.dtype, name="pre_logits")
+        head = partial(nn.Dense, self.classes, kernel_init=zeros, bias_init=nn.initializers.constant(self.head_bias))
+        self.head = head()
+        if made.pool == "distilled":
+            self.head_distillation = head()
 
     def __call__(self, images: Images, train: bool) -> Logits:
-        """Returns a row of logits an image, or a token where `pool` is "none"."""
-        tokens = self.in_line(self.embed(images))
-        tokens = self.encode(tokens, train)
+        """Returns a row of logits an image, or a token where the pool is "none"."""
+        patches = self.embed(images)
+        tokens = self.encode(self.in_line(patches), self.angles(patches), train)
         return self.read(tokens)
 
     def embed(self, images: Images) -> Patches:
@@ -136,27 +149,43 @@ class Vit(nn.Module):
         return self.patch_embedding(features)
 
     def in_line(self, patches: Patches) -> Tokens:
-        """Returns the class token, if there is one, and the patches row by row, with their positions added."""
-        prefix = jnp.zeros((patches.shape[0], 0, self.size.width), self.dtype)
-        if self.pool == "class_token":
-            token = self.class_token.astype(self.dtype)
-            prefix = einops.repeat(token, "one width -> batch one width", batch=patches.shape[0])
-        return self.add_positions(patches, prefix)
+        """Returns the tokens that stand first and the patches row by row, with their positions added."""
 
-    def encode(self, tokens: Tokens, train: bool) -> Tokens:
+        def for_each_image(*tokens: jax.Array) -> Prefix:
+            rows = jnp.concatenate([jnp.zeros((0, self.size.width)), *tokens]).astype(self.dtype)
+            return einops.repeat(rows, "count width -> batch count width", batch=patches.shape[0])
+
+        patches, prefix = self.add_positions(patches, for_each_image(*self.summaries))
+        registers = for_each_image(self.registers) if self.architecture.registers else for_each_image()
+        return in_line(jnp.concatenate([prefix, registers], axis=1), patches)
+
+    def angles(self, patches: Patches) -> Angles | None:
+        """Returns by how much the queries and keys of each token are turned, if they are."""
+        made, (_, rows, columns, width) = self.architecture, patches.shape
+        return rotary.angles(made.rotary, (rows, columns), made.prefix, width // self.size.heads)
+
+    def encode(self, tokens: Tokens, angles: Angles | None, train: bool) -> Tokens:
         """Returns what the encoder makes of the tokens (paper, eq. 2 and 3, and the norm of eq. 4)."""
         tokens = self.drop(tokens, deterministic=not train)
+        if self.architecture.norm_embedded:
+            tokens = self.norm_embedded(tokens)
         keep(self, "embedded", tokens)
-        return self.encoder(tokens, train)
+        return self.encoder(tokens, angles, train)
 
     def read(self, tokens: Tokens) -> Logits:
         """Returns the logits, or the features of a model without classes, in float32."""
-        features = self.pooled(tokens)
-        if self.pre_logits:
+        features = self.pooled(tokens, self.architecture.prefix)
+        if self.architecture.norm_last == "features":
+            features = self.norm_features(features)
+        if self.architecture.pre_logits:
             features = nn.tanh(self.hidden(features))
         features = features.astype(jnp.float32)
         keep(self, "features", features)
-        return self.head(features) if self.classes else features
+        if not self.classes:
+            return features
+        if self.architecture.pool == "distilled":
+            return (self.head(features[:, 0]) + self.head_distillation(features[:, 1])) / 2
+        return self.head(features)
 
 
 def divisible(images: Images, patch: tuple[int, int]) -> Images:

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from vit_jax.data import augment
-from vit_jax.models.positions import SinCos2D
+from vit_jax.errors import UserError
+from vit_jax.models.architecture import Architecture
+from vit_jax.models.positions import SinCos2D, in_line
 from vit_jax.models.sizes import Size
 from vit_jax.models.vit import Encoder, Vit
 from vit_jax.objectives import patches
@@ -45,11 +47,11 @@ class Autoencoder(nn.Module):
         in_place = restored(seen, mask, visible, hidden)
         rows = images.shape[1] // size.stride[0]
         grid = einops.rearrange(in_place, "batch (rows columns) width -> batch rows columns width", rows=rows)
-        tokens = SinCos2D(self.model.dtype, name="decoder_positions")(grid, prefix)
-        decoder = Encoder(
-            self.decoder, self.model.activation, self.model.norm_epsilon, dtype=self.model.dtype, name="decoder"
-        )
-        of_patches = decoder(tokens, train)[:, prefix.shape[1] :]
+        grid, _ = SinCos2D(self.model.dtype, name="decoder_positions")(grid, prefix)
+        made = self.model.architecture
+        plain = Architecture(activation=made.activation, norm_epsilon=made.norm_epsilon)
+        decoder = Encoder(self.decoder, plain, dtype=self.model.dtype, name="decoder")
+        of_patches = decoder(in_line(prefix, grid), None, train)[:, prefix.shape[1] :]
         read = patches.take(of_patches, hidden).astype(jnp.float32)
         return dense(3 * size.stride[0] * size.stride[1], name="prediction")(read)
 
@@ -58,7 +60,8 @@ class Autoencoder(nn.Module):
         tokens = self.model.in_line(self.model.embed(images))
         every = patches.count(images, self.model.size.stride)
         prefix, of_patches = tokens[:, :-every], tokens[:, -every:]
-        return self.model.encode(jnp.concatenate([prefix, patches.take(of_patches, visible)], axis=1), train)
+        seen = jnp.concatenate([prefix, patches.take(of_patches, visible)], axis=1)
+        return self.model.encode(seen, None, train)
 
 
 def restored(seen: VisibleTokens, mask: MaskEmbedding, visible: VisibleIndices, hidden: TakenIndices) -> Tokens:
@@ -106,6 +109,11 @@ class MaskedAutoencoder:
 
     def __post_init__(self):
         patches.check(self.model)
+        if self.model.architecture.rotary != "none":
+            raise UserError(
+                "a masked autoencoder's encoder does not know where the few patches lie that it sees, which rotary "
+                f'positions ask for; got model.rotary "{self.model.architecture.rotary}": set "none"'
+            )
         _ = self.autoencoder  # whose size may be wrong
 
     @property

@@ -127,7 +127,8 @@ class Predictor(nn.Module):
         """Returns what is predicted, in float32, of the patches that are `taken`; `spoilt` says the rest."""
         mask = self.param("mask", nn.initializers.normal(0.02), (self.model.size.width,))
         embedded = self.model.embed(images)
-        tokens = self.model.encode(self.model.in_line(spoilt(embedded, mask, source, masked)), train)
+        tokens = self.model.in_line(spoilt(embedded, mask, source, masked))
+        tokens = self.model.encode(tokens, self.model.angles(embedded), train)
         of_patches = tokens[:, -source.shape[1] :]
         read = patches.take(of_patches, taken).astype(jnp.float32)
         return nn.Dense(self.outputs, name="prediction")(read)

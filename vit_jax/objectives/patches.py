@@ -57,10 +57,12 @@ def check(model: nn.Module) -> None:
     """Raises UserError if the model is no Vision Transformer, or has parts that no prediction about a patch trains."""
     if not isinstance(model, Vit):
         raise UserError(f"patches are masked in a Vision Transformer; {type(model).__name__} is none")
-    if model.pool == "map" or model.pre_logits:
+    made = model.architecture
+    if made.pool == "map" or made.pre_logits or made.norm_last == "features":
         raise UserError(
-            f"predicting patches trains no pool and no pre_logits; got model.pool {model.pool}, model.pre_logits "
-            f'{model.pre_logits}: give "class_token", "mean" or "none", and 0'
+            "predicting patches trains no pool, no pre_logits and no norm of the features; got model.pool "
+            f"{made.pool}, model.pre_logits {made.pre_logits}, model.norm_last {made.norm_last}: give "
+            '"class_token", "mean" or "none", 0 and "tokens"'
         )
 
 

@@ -1,7 +1,6 @@
 """What a run starts from: chance, published weights, or what another run learned."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +13,11 @@ from vit_jax.objectives import Objective
 from vit_jax.shapes import Parameters
 from vit_jax.train import checkpoints
 from vit_jax.train.steps import initial_parameters
-from vit_jax.weights import adapt, bit, files, google
+from vit_jax.weights import adapt, files, formats
 from vit_jax.weights.recipe import Recipe
 
 # What a model computes with, besides its arrays; weights are only good with what they were trained with.
-NUMERICS = ("activation", "norm_epsilon", "standardization", "stem_norm_epsilon")
+NUMERICS = ("activation", "norm_epsilon", "rotary", "standardization", "stem_norm_epsilon")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +31,15 @@ class Trained:
 
 
 def trained(path: str) -> Trained:
-    """Returns what stands at `path`: a run's workdir (its best checkpoint), a checkpoint's folder, or an `.npz` that
-    Google published: a Vision Transformer, a hybrid or a BiT.
+    """Returns what stands at `path`: a run's workdir (its best checkpoint), a checkpoint's folder, or a file or folder
+    of published weights, in one of weights.formats.
 
     Raises:
       UserError: there is nothing good at `path`.
     """
-    if str(path).endswith(".npz"):
-        return _published(path)
+    if files.is_weights(path):
+        loaded = formats.load(files.read(path))
+        return Trained(models.build(**loaded.recipe.model), loaded.parameters, loaded.recipe, str(path))
     checkpoint = checkpoints.find(str(path))
     recipe = checkpoint.recipe
     model = models.build(**recipe.model)
@@ -47,29 +47,11 @@ def trained(path: str) -> Trained:
     return Trained(model, parameters, recipe, str(checkpoint.path))
 
 
-def _published(path: str) -> Trained:
-    arrays = files.read_npz(path)
-    loaded = bit.load(arrays) if bit.ROOT in arrays else google.load(arrays)
-    options = loaded.model_options()
-    recipe = Recipe(
-        model=options,
-        image_size=loaded.image_size,
-        mean=loaded.mean,
-        std=loaded.std,
-        preprocess={"kind": "squash"},
-        loss="softmax",
-        class_names=(),
-        position_resize=loaded.position_resize,
-        source=os.path.basename(str(path)),
-    )
-    return Trained(models.build(**options), loaded.parameters, recipe, str(path))
-
-
 def refuse_nameless(trained: Trained) -> None:
     """Raises UserError if the model has no head, or one of zeros as in Google's ImageNet-21k files."""
     if not trained.recipe.model["classes"]:
         raise UserError(f"{trained.source} was trained to predict patches and names no class; fine-tune it first")
-    if "head" in trained.parameters and not np.any(trained.parameters["head"]["kernel"]):
+    if formats.has_zeroed_head(trained.parameters):
         raise UserError(f"{trained.source} has a head of zeros, which names nothing; fine-tune it first")
 
 
@@ -109,7 +91,11 @@ def refuse_differences(upstream: Trained, here: Trained) -> None:
     alike = type(one) is type(other)  # else the arrays do not fit, and adapt.fit says so
     shared = set(models.options_of(one.size)) & set(models.options_of(other.size)) if alike else set()
     pairs: Mapping[str, tuple[Any, Any]] = {
-        **{f"model.{name}": (getattr(one, name), getattr(other, name)) for name in NUMERICS if name in shared},
+        **{
+            f"model.{name}": (models.option(one, name), models.option(other, name))
+            for name in NUMERICS
+            if name in shared
+        },
         "value_range.mean": (upstream.recipe.mean, here.recipe.mean),
         "value_range.std": (upstream.recipe.std, here.recipe.std),
     }

@@ -11,8 +11,8 @@ from vit_jax.models.positions import resize
 from vit_jax.shapes import Parameters, PyTree
 from vit_jax.weights.rename import refuse
 
-# What sits on top of the features; a model that is built without it does without it.
-HEADS = ("pre_logits/", "head/")
+# What reads the features. A model that is built without them, or without pre_logits, does without.
+HEADS = ("head/", "head_distillation/")
 
 
 def fit(parameters: Parameters, target: PyTree, kernel: str, new_head: bool = False) -> Parameters:
@@ -33,13 +33,22 @@ def fit(parameters: Parameters, target: PyTree, kernel: str, new_head: bool = Fa
     """
     came, wanted = _flat(parameters), _flat(target)
     new_head |= "pre_logits/kernel" in came and "pre_logits/kernel" not in wanted
-    came = {name: array for name, array in came.items() if name in wanted or not name.startswith(HEADS)}
+    came = {
+        name: array for name, array in came.items() if name in wanted or not name.startswith(("pre_logits/", *HEADS))
+    }
     if new_head or _classes(came) not in (None, _classes(wanted)):
-        came |= {name: _own(leaf) for name, leaf in wanted.items() if name.startswith("head/")}
+        came |= {name: _own(leaf) for name, leaf in wanted.items() if name.startswith(HEADS)}
     grid, place = came.get("positions/grid"), wanted.get("positions/grid")
     if grid is not None and place is not None and grid.shape[2:] == place.shape[2:]:
         came["positions/grid"] = resize(jnp.asarray(grid), place.shape[:2], kernel)
 
+    refuse_misfits(came, wanted)
+    return unflatten_dict({name: np.asarray(came[name], leaf.dtype) for name, leaf in wanted.items()}, sep="/")
+
+
+def refuse_misfits(parameters: PyTree, target: PyTree) -> None:
+    """Raises UserError, everything in one message, if `parameters` have not the names and the shapes of `target`."""
+    came, wanted = _flat(parameters), _flat(target)
     refuse(
         "these weights are not the model's",
         {
@@ -54,7 +63,6 @@ def fit(parameters: Parameters, target: PyTree, kernel: str, new_head: bool = Fa
         "Build the model with the options of the weights (size, pool, positions, pre_logits), ask for new_head=True "
         "if only the head differs, or choose other weights.",
     )
-    return unflatten_dict({name: np.asarray(came[name], leaf.dtype) for name, leaf in wanted.items()}, sep="/")
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:

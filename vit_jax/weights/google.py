@@ -1,17 +1,18 @@
 """Google's Vision Transformers and hybrids as `.npz` files: the paper's, AugReg's and SAM's (gs://vit_models)."""
 
-from collections.abc import Mapping
-from typing import Any
+import os
 
-import einops
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from vit_jax.errors import UserError, pick
-from vit_jax.models.sizes import ResNetSize, Size
-from vit_jax.shapes import Parameters
-from vit_jax.weights.loaded import Loaded, is_zeroed, refuse_other_kinds
-from vit_jax.weights.rename import Arrays, Row, split_positions, to_ours, to_theirs, units_of
+from vit_jax.errors import pick
+from vit_jax.weights import facts, positions
+from vit_jax.weights.files import File
+from vit_jax.weights.loaded import Loaded, as_published, odd_dtypes, refuse_other_kinds
+from vit_jax.weights.recipe import Recipe
+from vit_jax.weights.rename import Row, to_ours, to_theirs, units_of
+
+POSITIONS = "Transformer/posembed_input/pos_embedding"
 
 # Submodules were counted through a block before Flax linen ("original", all published files), class by class since.
 # LayerNorm_0 comes before attention in both; (attention, norm before the MLP, MLP):
@@ -23,11 +24,10 @@ NUMBERINGS = {
 # How the family was trained, which the files do not say: google-research/vision_transformer at c6de1e5.
 NUMERICS = {"activation": "gelu_tanh", "norm_epsilon": 1e-6}
 STEM_NUMERICS = {"standardization": "google", "stem_norm_epsilon": 1e-6}
-RECIPE = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "position_resize": "linear_align_corners"}
+MEAN = STD = (0.5, 0.5, 0.5)
 
 # Group norms were published as Flax made them before 0.3.6, with the axes of a map (google/flax issue 1721).
-PUBLISHED_NORM = "1 1 1 channels -> channels"
-UNITS = r"stem/stage(\d)/unit(\d{2})/.*"
+NORMS = {"published": "1 1 1 channels -> channels", "flat": None}
 
 
 def rows(numbering: str) -> tuple[Row, ...]:
@@ -37,7 +37,7 @@ def rows(numbering: str) -> tuple[Row, ...]:
     return (
         *_dense("embedding", "patch_embedding"),
         Row("cls", "class_token", "1 count width -> count width", optional=True),
-        Row("Transformer/posembed_input/pos_embedding", "positions/table", "1 tokens width -> tokens width"),
+        Row(POSITIONS, "positions/table", "1 tokens width -> tokens width"),
         *_norm(f"{theirs}/LayerNorm_0", f"{ours}/norm_attention"),
         *_dense(f"{theirs}/{attention}/query", f"{ours}/attention/query"),
         *_dense(f"{theirs}/{attention}/key", f"{ours}/attention/key"),
@@ -52,7 +52,7 @@ def rows(numbering: str) -> tuple[Row, ...]:
     )
 
 
-def stem_rows(units: tuple[int, ...], norm: str | None = PUBLISHED_NORM) -> tuple[Row, ...]:
+def stem_rows(units: tuple[int, ...], norm: str | None = NORMS["published"]) -> tuple[Row, ...]:
     """Returns the table of a hybrid's stem of so many `units` a stage; `norm` is the pattern of its norms' arrays."""
     rows = [Row("conv_root/kernel", "stem/root/kernel"), *_norm("gn_root", "stem/root_norm", norm)]
     for stage, count in enumerate(units, 1):
@@ -75,74 +75,52 @@ def _norm(theirs: str, ours: str, pattern: str | None = None) -> list[Row]:
     return [Row(f"{theirs}/{leaf}", f"{ours}/{leaf}", pattern) for leaf in ("scale", "bias")]
 
 
-def load(arrays: Arrays, grid: tuple[int, int] | None = None) -> Loaded:
-    """Returns the weights in our layout with all that is known about them.
+def recognises(file: File) -> bool:
+    """Returns whether `file` is one of these: big_vision's later names have no "posembed_input"."""
+    return POSITIONS in file.arrays
 
-    Args:
-      arrays: the file, as `files.read_npz` returns it.
-      grid: (rows, columns) of patches that the positions were learned on; None for a square, as all published ones.
+
+def load(file: File) -> Loaded:
+    """Returns the weights in our layout with all that is known about them.
 
     Raises:
       UserError: names or shapes of another family, arrays that are not floats, positions off the grid.
     """
+    arrays = file.arrays
     refuse_other_kinds(arrays)
-    table = rows("linen" if any("/MlpBlock_0/" in name for name in arrays) else "original")
-    if "conv_root/kernel" in arrays:
-        flat = "gn_root/scale" in arrays and arrays["gn_root/scale"].ndim == 1
-        units = units_of(arrays, r"block(\d)/unit(\d{1,2})/.*")
-        table += stem_rows(units, None if flat else PUBLISHED_NORM)
+    numbering = "linen" if any("/MlpBlock_0/" in name for name in arrays) else "original"
+    origin = {"format": "google", "numbering": numbering}
+    table, hybrid = rows(numbering), "conv_root/kernel" in arrays
+    if hybrid:
+        if "gn_root/scale" in arrays and arrays["gn_root/scale"].ndim == 1:
+            origin["norms"] = "flat"
+        table += stem_rows(units_of(arrays, r"block(\d)/unit(\d{1,2})/.*"), NORMS[origin.get("norms", "published")])
     ours = to_ours(arrays, table)
-    prefix = 1 if "class_token" in ours else 0
-    prefixes, ours["positions/grid"] = split_positions(ours.pop("positions/table"), prefix, grid)
-    if prefix:
-        ours["positions/prefix"] = prefixes
+    positions.unfold(ours, file.recipe.image_size if file.recipe else None)
+    dtypes = odd_dtypes(arrays)
     ours = {name: np.asarray(array, np.float32) for name, array in ours.items()}
-    zeroed_head = is_zeroed(ours["head/kernel"])
-    return Loaded(unflatten_dict(ours, sep="/"), zeroed_head=zeroed_head, **_facts(ours), **RECIPE)
-
-
-def save(parameters: Parameters, numbering: str = "original") -> dict[str, np.ndarray]:
-    """Returns `parameters` as Google published such: the exact inverse of `load`."""
-    ours = {name: np.asarray(array) for name, array in flatten_dict(parameters, sep="/").items()}
-    table = einops.rearrange(ours.pop("positions/grid"), "rows columns width -> (rows columns) width")
-    ours["positions/table"] = np.concatenate([ours.pop("positions/prefix", table[:0]), table])
-    hybrid = "stem/root/kernel" in ours
-    stem = stem_rows(units_of(ours, UNITS)) if hybrid else ()
-    return to_theirs(ours, rows(numbering) + stem)
-
-
-def _facts(ours: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns what the arrays themselves tell about their model."""
-
-    def sizes(name: str, axes: str) -> dict[str, int]:
-        try:
-            return einops.parse_shape(ours[name], axes)
-        except RuntimeError:
-            raise UserError(
-                f'{name} has shape {ours[name].shape}, wanted the axes "{axes}"; is the file damaged?'
-            ) from None
-
-    patch = sizes("patch_embedding/kernel", "height width _ features")
-    query = sizes("encoder/block00/attention/query/kernel", "width heads _")
-    hybrid = "stem/root/kernel" in ours
-    size = Size(
-        width=query["width"],
-        depth=sum(name.endswith("/norm_mlp/scale") for name in ours),
-        mlp_hidden=sizes("encoder/block00/mlp/hidden/kernel", "_ hidden")["hidden"],
-        heads=query["heads"],
-        patch=(patch["height"], patch["width"]),
-        stem=ResNetSize(units_of(ours, UNITS), sizes("stem/root/kernel", "_ _ _ width")["width"]) if hybrid else None,
+    recipe = Recipe(
+        model=facts.model_options(ours) | NUMERICS | (STEM_NUMERICS if hybrid else {}),
+        image_size=facts.image_size(ours),
+        mean=MEAN,
+        std=STD,
+        preprocess={"kind": "squash"},
+        loss="softmax",
+        class_names=(),
+        position_resize="linear_align_corners",
+        source=os.path.basename(file.place),
+        license="Apache-2.0",
+        origin=origin | ({"dtypes": dtypes} if dtypes else {}),
     )
-    (rows, columns), (height, width) = ours["positions/grid"].shape[:2], size.stride
-    return {
-        "size": size,
-        "image_size": (rows * height, columns * width),
-        "classes": sizes("head/kernel", "_ classes")["classes"],
-        "options": {
-            "pool": "class_token" if "class_token" in ours else "mean",
-            "positions": "learned",
-            "pre_logits": sizes("pre_logits/kernel", "_ features")["features"] if "pre_logits/kernel" in ours else 0,
-            **NUMERICS,
-            **(STEM_NUMERICS if hybrid else {}),
-        },
-    }
+    return Loaded(unflatten_dict(ours, sep="/"), recipe)
+
+
+def save(loaded: Loaded) -> File:
+    """Returns the file that Google would have published: the exact inverse of `load`."""
+    origin = loaded.recipe.origin if loaded.recipe.origin.get("format") == "google" else {}
+    ours = {name: np.asarray(array) for name, array in flatten_dict(loaded.parameters, sep="/").items()}
+    positions.fold(ours)
+    hybrid = "stem/root/kernel" in ours
+    stem = stem_rows(units_of(ours, facts.UNITS), NORMS[origin.get("norms", "published")]) if hybrid else ()
+    arrays = to_theirs(ours, rows(origin.get("numbering", "original")) + stem)
+    return File(as_published(arrays, origin))

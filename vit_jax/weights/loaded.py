@@ -1,57 +1,47 @@
 """What a reader of published weights hands over."""
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from vit_jax.models.sizes import ResNetSize, Size, numbers_of
 from vit_jax.shapes import Parameters
+from vit_jax.weights.recipe import Recipe
 from vit_jax.weights.rename import Arrays, refuse
 
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """Weights in our layout, and what their file and their family say about the model that they belong to.
+    """Weights in our layout, and all that their file and their family say about them.
 
     Attributes:
       parameters: nested dict of float32 arrays on the host.
-      size: read off the arrays.
-      classes: how many the head tells apart.
-      options: of `models.build`, the rest of them: what the arrays tell, and what the family computes with.
-      image_size: (height, width) in pixels that the model saw last.
-      zeroed_head: the head was published as zeros: good for fine-tuning, says nothing about an image.
-      mean: of each channel, taken from pixel / 255.
-      std: of each channel, divided by after that.
-      position_resize: name of the kernel in models.positions.RESIZE that the family resizes its positions with.
+      recipe: what one must know to use them; its `model` builds the model that they belong to.
     """
 
     parameters: Parameters
-    size: Size | ResNetSize
-    classes: int
-    options: Mapping[str, Any]
-    image_size: tuple[int, int]
-    zeroed_head: bool
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    position_resize: str
-
-    def model_options(self) -> dict[str, Any]:
-        """Returns the options of `models.build` that make the model of these weights, as plain JSON values."""
-        return {"size": numbers_of(self.size), "classes": self.classes, **self.options}
+    recipe: Recipe
 
 
 def refuse_other_kinds(arrays: Arrays) -> None:
     """Raises UserError if some of the arrays are not floats."""
-    odd = [f"{name} {array.dtype}" for name, array in arrays.items() if array.dtype.kind != "f"]
+    odd = [f"{name} {array.dtype}" for name, array in arrays.items() if not is_float(array)]
     refuse("weights are arrays of floats", {"of another kind": odd}, "Choose a checkpoint saved as float32.")
 
 
-def is_zeroed(head: np.ndarray) -> bool:
-    """Returns whether this kernel of a head is all zeros, and says so in the log."""
-    zeroed = not head.any()
-    if zeroed:
-        logging.getLogger(__name__).warning("the head of this checkpoint is all zeros: fine-tune it before predicting")
-    return zeroed
+def is_float(array: object) -> bool:
+    """Returns whether an array holds floats, bfloat16 among them, which NumPy calls void."""
+    dtype = getattr(array, "dtype", None)
+    return getattr(dtype, "kind", "") == "f" or str(dtype) == "bfloat16"
+
+
+def odd_dtypes(arrays: Arrays) -> dict[str, str]:
+    """Returns the names of arrays that are not float32, and what they are: what writing them back must know."""
+    return {name: str(array.dtype) for name, array in arrays.items() if str(array.dtype) != "float32"}
+
+
+def as_published(arrays: Arrays, origin: Mapping[str, Any]) -> Arrays:
+    """Returns `arrays` in the dtypes that `odd_dtypes` found when they were read."""
+    dtypes = origin.get("dtypes", {})
+    return {name: array.astype(np.dtype(dtypes.get(name, "float32")), copy=False) for name, array in arrays.items()}

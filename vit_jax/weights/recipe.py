@@ -25,6 +25,8 @@ class Recipe:
       class_names: in the order of the logits; empty where nobody knows them.
       position_resize: name of the kernel in models.positions.RESIZE for another image size.
       source: a line that says where the arrays come from.
+      license: the terms they were published under, as a short name; "" where the file does not say.
+      origin: the "format" of the file they were read from, and what only writing such a file again asks for.
 
     Raises:
       UserError: a value that is not as above.
@@ -39,6 +41,8 @@ class Recipe:
     class_names: tuple[str, ...]
     position_resize: str
     source: str
+    license: str = ""
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         for name in WANTED:
@@ -98,4 +102,6 @@ WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "class_names": (lambda value: _are(value, str), "a list of words"),
     "position_resize": (lambda value: isinstance(value, str), "the name of a kernel"),
     "source": (lambda value: isinstance(value, str), "a line of text"),
+    "license": (lambda value: isinstance(value, str), "a line of text"),
+    "origin": (_is_plain, "a dict of plain JSON values (lists, not tuples)"),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UserError
-from vit_jax.weights.files import read_npz
+from vit_jax.weights import npz
 
 ARRAYS = {
     "block/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -33,7 +33,7 @@ def npy(array):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_reads_what_numpy_wrote(path, save):
     save(path, **ARRAYS)
-    arrays = read_npz(path)
+    arrays, _ = npz.read(path)
     assert set(arrays) == set(ARRAYS)
     for name, array in ARRAYS.items():
         assert arrays[name].dtype == array.dtype
@@ -47,14 +47,14 @@ def test_python_objects_are_refused_and_do_not_run(path, tmp_path):
 
     np.savez(path, trap=np.array([Trap()], dtype=object))
     with pytest.raises(UserError, match="trap.npy holds Python objects"):
-        read_npz(path)
+        npz.read(path)
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_pickle_is_no_npz(path):
     path.write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(UserError, match=r"is no whole \.npz file"):
-        read_npz(path)
+        npz.read(path)
 
 
 def test_too_large_a_file_is_refused_before_it_is_unpacked(path):
@@ -62,7 +62,7 @@ def test_too_large_a_file_is_refused_before_it_is_unpacked(path):
     assert path.stat().st_size < 2**17
     tracemalloc.start()
     with pytest.raises(UserError, match=r"unpacks to 67,108,992 bytes, more than the 67,108,864 allowed"):
-        read_npz(path, most_bytes=2**26)
+        npz.read(path, most_bytes=2**26)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -72,7 +72,7 @@ def test_a_header_that_claims_more_than_is_there_allocates_nothing(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("bomb.npy", header)
     with pytest.raises(UserError, match=r"claims shape \(4000000000000,\) of float32 and holds 16 bytes"):
-        read_npz(path)
+        npz.read(path)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
@@ -81,7 +81,7 @@ def test_a_truncated_file_is_refused(path, keep):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
     with pytest.raises(UserError, match="download it again"):
-        read_npz(path)
+        npz.read(path)
 
 
 def test_a_flipped_bit_is_refused(path):
@@ -90,7 +90,7 @@ def test_a_flipped_bit_is_refused(path):
     damaged[2000] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(UserError, match="CRC"):
-        read_npz(path)
+        npz.read(path)
 
 
 @pytest.mark.parametrize(
@@ -110,22 +110,22 @@ def test_archives_that_numpy_did_not_write_are_refused(path, members, message):
         for name, data in members:
             archive.writestr(name, data)
     with pytest.raises(UserError, match=message):
-        read_npz(path)
+        npz.read(path)
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
     with pytest.raises(UserError, match=r"cannot read weights from .*absent.npz: No such file"):
-        read_npz(tmp_path / "absent.npz")
+        npz.read(tmp_path / "absent.npz")
     with pytest.raises(UserError, match="Is a directory"):
-        read_npz(tmp_path)
+        npz.read(tmp_path)
 
 
 def test_a_bucket_without_its_driver_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)  # an import of it fails, installed or not
     with pytest.raises(UserError, match=r"to read it, install gcsfs, the extra \[gcs\]"):
-        read_npz("gs://vit_models/imagenet21k/ViT-B_16.npz")
+        npz.read("gs://vit_models/imagenet21k/ViT-B_16.npz")
 
 
 def test_other_addresses_are_refused():
     with pytest.raises(UserError, match="download it first"):
-        read_npz("https://example.org/weights.npz")
+        npz.read("https://example.org/weights.npz")
