@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vit_jax.models import value_range
 from vit_jax.shapes import Images, Pixels, Targets
 
 
@@ -16,6 +17,11 @@ def normalize(images: Pixels, mean: Sequence[float], std: Sequence[float]) -> Im
     """
     mean_and_std = np.asarray([mean, std], np.float32)[:, None, None, None, :]
     return (images.astype(jnp.float32) / 255.0 - mean_and_std[0]) / mean_and_std[1]
+
+
+def look(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Says in the log if the first of these uint8 images, normalised so, can hardly be what a model was trained on."""
+    value_range.look(np.asarray(normalize(jnp.asarray(pixels[: value_range.LOOKED_AT]), mean, std)))
 
 
 def renormalize(

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -90,6 +91,7 @@ class Classifier:
                 "seen": mask.sum(),
             }
 
+        self._look = partial(augment.look, mean=mean, std=std)
         self._count = jax.jit(count)
         self._logits = jax.jit(logits_of)
 
@@ -100,7 +102,7 @@ class Classifier:
         """
         parameters = objectives.of_the_model(parameters)
         totals = {"top1": 0.0, "top5": 0.0, "loss": 0.0, "seen": 0.0}
-        for sums in one_behind(self._count(parameters, self._placed(batch)) for batch in batches):
+        for sums in one_behind(self._count(parameters, batch) for batch in self._placed(batches)):
             totals = {name: totals[name] + float(sums[name]) for name in totals}
         seen = totals.pop("seen")
         return Result(**{name: total / seen for name, total in totals.items()}, seen=round(seen))
@@ -109,14 +111,17 @@ class Classifier:
         """Returns the probability of each class, (examples, classes) float32, in the order of the examples."""
         squash: Callable[[jax.Array], jax.Array] = jax.nn.softmax if self.loss == "softmax" else jax.nn.sigmoid
         rows = []
-        for batch in batches:
-            logits = self._logits(parameters, self._placed(batch)["image"])
+        for batch in self._placed(batches):
+            logits = self._logits(parameters, batch["image"])
             rows.append(np.asarray(squash(logits))[np.asarray(batch["mask"], bool)])
         return np.concatenate(rows) if rows else np.zeros((0, self.classes), np.float32)
 
-    def _placed(self, batch: Batch) -> dict[str, jax.Array]:
-        wanted = {name: batch[name] for name in ("image", "label", "mask")}
-        return parallel.place_batch(self.mesh, wanted)
+    def _placed(self, batches: Iterable[Batch]) -> Iterator[dict[str, jax.Array]]:
+        """Yields the batches on the mesh; the first is looked at: does its value range fit?"""
+        for number, batch in enumerate(batches):
+            if number == 0:
+                self._look(batch["image"])
+            yield parallel.place_batch(self.mesh, {name: batch[name] for name in ("image", "label", "mask")})
 
 
 def one_behind(results: Iterator[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:

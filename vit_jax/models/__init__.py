@@ -7,8 +7,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from vit_jax.errors import UserError, construct, did_you_mean, pick
+from vit_jax.models import value_range
 from vit_jax.models.architecture import Architecture
 from vit_jax.models.bit import Bit
 from vit_jax.models.resnet import STANDARDIZATIONS
@@ -70,7 +72,12 @@ def initial(model: nn.Module, key: jax.Array, image_size: tuple[int, int]) -> Pa
 
 
 def apply(model: nn.Module, parameters: Parameters, images: Images, key: jax.Array | None = None) -> Logits:
-    """Returns the model's logits; with a `key`, as in training: dropout and stochastic depth draw from it."""
+    """Returns the model's logits; with a `key`, as in training: dropout and stochastic depth draw from it.
+
+    Images that are values, not traced, are looked at: a value range that does not fit is said in the log.
+    """
+    if not isinstance(images, Tracer):
+        value_range.look(images)
     if key is None:
         logits = model.apply({"params": parameters}, images, False)
     else:

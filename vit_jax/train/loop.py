@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from vit_jax import parallel
+from vit_jax.data import augment
 from vit_jax.errors import UserError, construct
 from vit_jax.evaluate.exam import Result
 from vit_jax.train import checkpoints, experiment, start, steps, workdir
@@ -84,12 +85,14 @@ def go_on(
     result: Result | None,
 ) -> Outcome:
     """Takes the steps that are left; evaluates and saves when that is due, and when the run is told to stop."""
-    step = int(state.step)
+    first = step = int(state.step)
     try:
         with run.batches.since(step) as batches:
             while step < config.steps:
                 profiler.before(step)
                 batch = log.timed(next, batches)
+                if step == first:
+                    augment.look(batch["image"], run.recipe.mean, run.recipe.std)
                 state, metrics = run.train_step(state, parallel.place_batch(run.mesh, batch))
                 step += 1
                 log.training(step, metrics)

@@ -6,6 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vit_jax.data import augment
 from vit_jax.errors import UserError, construct, pick
 from vit_jax.models.positions import RESIZE
 
@@ -48,6 +53,16 @@ class Recipe:
         for name in WANTED:
             _check(name, getattr(self, name))
         pick(RESIZE, self.position_resize, "kernel to resize positions")
+
+    def normalized(self, pixels: np.ndarray) -> jax.Array:
+        """Returns uint8 RGB images (batch, height, width, 3) as the model is to see them, float32.
+
+        Raises:
+          UserError: floats, of which nobody knows what was done to them already.
+        """
+        if pixels.dtype != np.uint8:
+            raise UserError(f"images are normalised from uint8, 0 to 255; got {pixels.dtype}")
+        return augment.normalize(jnp.asarray(pixels), self.mean, self.std)
 
     def to_json(self) -> str:
         """Returns the text from which `from_json` makes an equal recipe."""
