@@ -139,6 +139,19 @@ def by_name(name: str) -> Size | ResNetSize:
     return Size(*ENCODERS[encoder], patch=(height, width))
 
 
+def name_of(size: Size | ResNetSize) -> str | None:
+    """Returns the name that `by_name` takes for this size, None where it has none.
+
+    >>> name_of(by_name("R50+B/16")), name_of(by_name("g/14")), name_of(by_name("B/16x8"))
+    ('R50+B/16', 'g/14', 'B/16x8')
+    """
+    names = [*RESNETS, *HYBRIDS]
+    if isinstance(size, Size):
+        height, width = size.patch
+        names += [f"{encoder}/{height}" if height == width else f"{encoder}/{height}x{width}" for encoder in ENCODERS]
+    return next((name for name in names if by_name(name) == size), None)
+
+
 def by_numbers(numbers: Mapping[str, Any], where: str) -> Size | ResNetSize:
     """Returns the size whose fields a config or a recipe gives at `where`: a ResNet's if there are `units`.
 

@@ -1,0 +1,127 @@
+"""`weights`: what is in a file of weights, whether it computes what it should, and the same in another format."""
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich.console
+import rich.table
+import rich.text
+
+from vit_jax import models
+from vit_jax.errors import UserError, pick
+from vit_jax.evaluate import certificate
+from vit_jax.tools.arguments import Parser
+from vit_jax.train import start
+from vit_jax.weights import doctor, files, formats, references
+from vit_jax.weights.files import File
+from vit_jax.weights.loaded import Loaded
+
+NOT_VERIFIABLE = 3  # exit code
+
+
+def main(arguments: list[str]) -> int:
+    """Does what the first argument says; returns its exit code."""
+    action, *rest = arguments or ["--help"]
+    if action in ("-h", "--help"):
+        print("Usage: vit-jax weights ACTION …\n")
+        for name, function in ACTIONS.items():
+            print(f"  {name:8} {(function.__doc__ or '').partition('.')[0]}")
+        print("\nvit-jax weights ACTION --help says what an action reads.")
+        return 0
+    return pick(ACTIONS, action, "action of weights")(rest)
+
+
+def examine(arguments: list[str]) -> int:
+    """Says what a file is, what is odd about it, and what will be done. Returns 1 if it cannot be used."""
+    parser = Parser("weights doctor", examine.__doc__ or "")
+    parser.add_argument("file", help="a file or a folder of weights")
+    given = parser.parse(arguments)
+    loaded, findings = doctor.examine(files.read(given.file))
+    console = rich.console.Console(highlight=False, soft_wrap=True)
+    for question, answer in (doctor.description(loaded) if loaded else {}).items():
+        console.print(rich.text.Text(f"{question:13} {answer}"))
+    for finding in findings:
+        console.print(
+            rich.text.Text(f"{'BAD' if finding.bad else 'note':13} {finding.what}\n{'':13} -> {finding.will}")
+        )
+    if not findings:
+        print("nothing odd was found")
+    return int(any(finding.bad for finding in findings))
+
+
+def verify(arguments: list[str]) -> int:
+    """Compares what a file computes here with what it should, block by block.
+
+    Returns 1 if it departs, 3 if nobody here can say.
+    """
+    parser = Parser("weights verify", verify.__doc__ or "")
+    parser.add_argument("file", help="a file or a folder of weights")
+    given = parser.parse(arguments)
+    file = files.read(given.file)
+    loaded = formats.load(file)
+    images = certificate.probe(loaded.recipe.image_size)
+    try:
+        wanted, origin = expected(file, loaded, images)
+    except UserError as error:
+        print(f"not verifiable here: {error}")
+        return NOT_VERIFIABLE
+    found = certificate.activations(models.build(**loaded.recipe.model), loaded.parameters, images)
+    differences = certificate.differences(found, wanted)
+    departure = certificate.first_departure(differences)
+    table = rich.table.Table("after", f"largest difference from {origin}")
+    for name, difference in differences.items():
+        table.add_row(name, f"{difference:.1e}" + (" <- departs here" if name == departure else ""))
+    rich.console.Console(width=100, highlight=False).print(table)
+    largest = max(differences.values())
+    print(
+        f"{'equal' if departure is None else f'departs at {departure}'}: at most {largest:.1e} of the largest value, "
+        f"{certificate.TOLERANCE:.0e} allowed"
+    )
+    return int(departure is not None)
+
+
+def expected(file: File, loaded: Loaded, images: np.ndarray) -> tuple[Mapping[str, Any], str]:
+    """Returns the activations that were stored in the file, else its library's; and what to call them.
+
+    Raises:
+      UserError: there are none, and no library runs files of this format here.
+    """
+    if "activations" in file.notes:
+        return file.notes["activations"], f"what was stored by vit_jax {file.notes['provenance']['vit_jax']}"
+    name = loaded.recipe.origin["format"]
+    return references.activations(file.place, name, images), references.library(name).version()
+
+
+def convert(arguments: list[str]) -> int:
+    """Writes weights in another format, with their recipe and what they compute, and reads them back."""
+    parser = Parser("weights convert", convert.__doc__ or "")
+    parser.add_argument("source", metavar="IN", help="a file or a folder of weights, or a run's folder")
+    parser.add_argument("target", metavar="OUT", help="an .npz file (google, bit, big_vision) or a new folder")
+    parser.add_argument("--to", required=True, choices=formats.FORMATS, help="the format to write")
+    given = parser.parse(arguments)
+    trained = start.trained(given.source)
+    loaded = Loaded(trained.parameters, trained.recipe)
+    images = certificate.probe(loaded.recipe.image_size)
+    computed = certificate.activations(trained.model, loaded.parameters, images)
+    file = formats.save(loaded, given.to)
+    notes = {"provenance": provenance(trained.source), "activations": certificate.samples(computed)}
+    files.write(dataclasses.replace(file, notes={**file.notes, **notes}), given.target)
+    again = formats.load(files.read(given.target))
+    read = certificate.activations(models.build(**again.recipe.model), again.parameters, images)
+    departure = certificate.first_departure(certificate.differences(read, computed))
+    if departure:
+        raise UserError(f"{given.target} was written, but departs at {departure} when it is read again: do not use it")
+    print(f"{given.target}: {given.to}, {len(file.arrays)} arrays; read again it computes the same")
+    return 0
+
+
+def provenance(source: str) -> dict[str, str]:
+    """Returns where weights came from and what wrote them, for the notes of a file."""
+    return {"source": Path(source).name, "vit_jax": importlib.metadata.version("vit-jax")}
+
+
+ACTIONS = {"doctor": examine, "verify": verify, "convert": convert}
