@@ -12,6 +12,7 @@ usage() {
     echo
     echo "  ./run.sh            the same as ./run.sh miniature"
     echo "  ./run.sh test       the quick tests; what follows goes to pytest, as in ./run.sh test -m slow"
+    echo "  ./run.sh parity     the tests against timm and transformers, which it installs, and torch with them"
     echo "  ./run.sh lint       ruff and basedpyright"
     sed -n 's/^    "\([a-z]*\)": ("[^"]*", "\(.*\)"),$/\1|\2/p' "$home/vit_jax/__main__.py" |
         while IFS='|' read -r verb does; do printf '  ./run.sh %-10s %s\n' "$verb" "$does"; done
@@ -32,7 +33,7 @@ source_of_venv() {
         "$(<"$home/requirements.txt")" "$(<"$home/pyproject.toml")"
 }
 
-# ready PART: whether .venv holds `core`, `test` or `lint` whole, made from the files as they are now.
+# ready PART: whether .venv holds `core`, `test`, `parity` or `lint` whole, made from the files as they are now.
 ready() {
     [ -x "$python" ] && [ ! -e "$venv/half-made" ] && [ -f "$venv/made-$1" ] &&
         [ "$(<"$venv/made-$1")" = "$(source_of_venv)" ]
@@ -147,6 +148,12 @@ case ${1:-} in
         set_up test
         cd -- "$home"
         exec "$python" -m pytest -n "$test_workers" --dist worksteal "$@"
+        ;;
+    parity)
+        shift
+        set_up parity
+        cd -- "$home"
+        exec "$python" -m pytest -m parity -n "$test_workers" --dist worksteal "$@"
         ;;
     lint)
         set_up lint

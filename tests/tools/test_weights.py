@@ -15,7 +15,9 @@ HEAD = "head/kernel"
 
 def published(name, folder, **changes):
     """Writes the weights of a golden file, some of them changed, as Google would have; returns their path."""
-    arrays = {key.removeprefix("weights/"): a for key, a in np.load(GOLDEN / f"{name}.npz").items() if "weights/" in key}
+    arrays = {
+        key.removeprefix("weights/"): a for key, a in np.load(GOLDEN / f"{name}.npz").items() if "weights/" in key
+    }
     arrays |= {key.replace("__", "/"): change(arrays[key.replace("__", "/")]) for key, change in changes.items()}
     np.savez(folder / f"{name}.npz", **arrays)
     return str(folder / f"{name}.npz")
