@@ -3,10 +3,10 @@
     ./run.sh parity --collect-only -q    # installs the libraries
     .venv/bin/python benchmarks/families.py [--output docs/families.md]
 
-For each family: a tiny model of its own library, every tensor redrawn, saved as the library saves, read here. Prints, and
-writes as a table, the largest difference of any block and of the logits relative to the largest value or 1, the library
-in float64 and here in float32: at the model's size, at another, of a fine-tuned head written for the library; and whether
-what is written back has the same names, dtypes and bits, and computes the same in the library.
+For each family: a tiny model of its own library, every tensor redrawn, saved as the library saves, read here. Prints,
+and writes as a table, the largest difference of any block and of the logits relative to the largest value or 1, the
+library in float64 and here in float32: at the model's size, at another, of a fine-tuned head written for the library;
+and whether what is written back has the same names, dtypes and bits, and computes the same in the library.
 """
 
 import argparse

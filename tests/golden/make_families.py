@@ -3,7 +3,7 @@
 Each file holds
   weights/NAME          the checkpoint's arrays as the library saved them;
   config, preprocessor  the JSON files beside them, as text;
-  images, resized       (batch, height, width, channels), at the model's size and at another where the library takes one;
+  images, resized       (batch, height, width, channels), at the model's size, and at another where the library can;
   wanted/KEY, wanted_resized/KEY   what the library computes: block00, …, logits.
 
 Run with the packages of the `parity` extra: python tests/golden/make_families.py
