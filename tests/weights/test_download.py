@@ -66,9 +66,7 @@ def test_only_the_rest_travels_after_a_break(stalls):
 
 def test_what_came_is_kept_for_the_next_start():
     with host(file=[Answer(BYTES, stops=100_000), Answer(BYTES, stops=0)]) as server:
-        with pytest.raises(
-            UserError, match=r"100,000 bytes came of 300,000, 3 times in a row.* \(what has come is kept"
-        ):
+        with pytest.raises(UserError, match=r"100,000 bytes came of 300,000, 3 times .* \(what has come is kept"):
             fetch(server)
         assert left() == [".file.json", ".file.unfinished", ".lock"]
         server.answers["/file"] = [Answer(BYTES)]
@@ -155,7 +153,7 @@ def test_the_sum_of_what_is_stored_zipped_is_not_that_of_the_file():
         (Answer(BYTES, claims=400_000), r"300,000 bytes came of 400,000, \d times in a row"),
         (
             Answer(BYTES, claims=200_000, headers=sums(BYTES)[1]),
-            "its md5 is|300,000 bytes came where 200,000 were promised",
+            "its md5 is|300,000 bytes came where",
         ),
         (Answer(BYTES[:200_000], headers={"X-Linked-Size": "300000"}, etag=""), r"200,000 bytes came of 300,000"),
         (Answer(BYTES, headers={"X-Linked-Size": "200000"}), "300,000 bytes came where 200,000 were promised"),
@@ -189,9 +187,7 @@ def test_a_busy_host_is_waited_for(monkeypatch):
 
 def test_a_host_that_stays_busy_is_given_up_in_a_line():
     with host(file=Answer(b"", 503)) as server:
-        with pytest.raises(
-            UserError, match="cannot fetch the file: .* answers 503 Service Unavailable, 3 times in a row"
-        ):
+        with pytest.raises(UserError, match="cannot fetch the file: .* answers 503 Service Unavailable, 3 times"):
             fetch(server)
         assert len(server.requests) == 3
 
@@ -241,9 +237,7 @@ def test_offline_says_what_is_missing_and_where(setting, monkeypatch):
 def test_no_network_is_a_line():
     with host() as server:
         pass
-    with pytest.raises(
-        UserError, match=r"cannot fetch the file: .*Connection refused, 3 times in a row, and it is not in"
-    ):
+    with pytest.raises(UserError, match="cannot fetch the file: .*refused, 3 times in a row, and it is not in"):
         fetch(server)
 
 
@@ -270,9 +264,7 @@ def test_a_full_disk_is_a_line():
     place.parent.mkdir(parents=True)
     download.unfinished_of(place).symlink_to("/dev/full")
     with host(file=BYTES) as server:
-        with pytest.raises(
-            UserError, match=r"cannot write .*/folder/file: No space left on device; make room there, or set"
-        ):
+        with pytest.raises(UserError, match="cannot write .*/folder/file: No space left on device; make room"):
             fetch(server)
 
 

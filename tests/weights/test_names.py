@@ -197,7 +197,7 @@ def test_google_is_shown_no_token(server, monkeypatch):
         ("gs://nobodys/file.npz", "vit_jax.list_models.. has the names that are known"),
         (
             "hf:google/vit-base-patch16-242",
-            r'answers 404 .*Did you mean "hf:google/vit-base-patch16-224"\? If it is pri',
+            r'answers 404 .* mean "hf:google/vit-base-patch16-224"\? If it is pri',
         ),
         ("hf:vit-base", "names no repository of Hugging Face; write it as in hf:google/vit-base-patch16-224"),
         ("hf:a/b/c", "names no repository"),
