@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import vit_jax
+from vit_jax import pretrained
+
 PACKAGE = Path(__file__).parent.parent / "vit_jax"
-# A room (a module of vit_jax, or a package in it) may import itself and the rooms before it.
+# A room (a module of vit_jax, or a package in it) may import itself and the rooms before it. So the front door,
+# `__init__`, may point anywhere, and nothing in the package comes in by it.
 ORDER = (
-    *("__init__", "errors", "shapes", "parallel", "models", "data", "weights"),
-    *("objectives", "evaluate", "train", "tools", "__main__"),
+    *("errors", "shapes", "parallel", "models", "data", "weights", "objectives", "evaluate"),
+    *("train", "pretrained", "tools", "__main__", "__init__"),
 )
 
 
@@ -65,20 +69,22 @@ def test_arrows_point_downwards():
         ("models/vit.py", "def late():\n    from vit_jax.train import loop"),
         ("models/vit.py", "import importlib\nimportlib.import_module('vit_jax.train.loop')"),
         ("parallel.py", "from .models import vit"),
-        ("__init__.py", "from vit_jax import errors"),
+        ("models/vit.py", "import vit_jax"),
+        ("train/loop.py", "from vit_jax import __version__"),
+        ("train/loop.py", "from vit_jax import load"),
         ("utilities.py", ""),
     ],
 )
 def test_a_violation_is_found(tmp_path, path, source):
     fine = {
-        "__init__.py": "",
+        "__init__.py": "def __getattr__(name):\n    from vit_jax.train import loop\n    return getattr(loop, name)",
         "errors.py": "",
-        "parallel.py": "import jax\nfrom vit_jax import __version__\nfrom .errors import UserError",
+        "parallel.py": "import jax\nfrom .errors import UserError",
         "models/__init__.py": "",
         "models/vit.py": "from . import attention\nfrom .attention import Attention\nfrom .. import parallel",
         "models/attention.py": "from vit_jax.parallel import make_mesh",
         "train/__init__.py": "",
-        "train/loop.py": "from vit_jax.models import vit\nimport vit_jax",
+        "train/loop.py": "from vit_jax.models import vit",
     }
     for name, text in fine.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -99,6 +105,13 @@ def modules_after(statement: str) -> set[str]:
 def test_a_start_imports_the_standard_library_only(statement):
     ours = modules_after(statement) - modules_after("pass")
     assert ours - sys.stdlib_module_names == {"vit_jax"}
+
+
+def test_the_front_door_has_the_one_line_and_nothing_else():
+    assert {"list_models", "load"} <= set(dir(vit_jax))
+    assert (vit_jax.load, vit_jax.list_models) == (pretrained.load, pretrained.list_models)
+    with pytest.raises(AttributeError, match="module 'vit_jax' has no attribute 'laod'"):
+        _ = vit_jax.laod
 
 
 def test_models_import_no_data_plotting_or_serving_library():

@@ -1,7 +1,6 @@
 import io
 import os
 import pickle
-import sys
 import tracemalloc
 import zipfile
 
@@ -118,14 +117,3 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
         npz.read(tmp_path / "absent.npz")
     with pytest.raises(UserError, match="Is a directory"):
         npz.read(tmp_path)
-
-
-def test_a_bucket_without_its_driver_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gcsfs", None)  # an import of it fails, installed or not
-    with pytest.raises(UserError, match=r"to read it, install gcsfs, the extra \[gcs\]"):
-        npz.read("gs://vit_models/imagenet21k/ViT-B_16.npz")
-
-
-def test_other_addresses_are_refused():
-    with pytest.raises(UserError, match="download it first"):
-        npz.read("https://example.org/weights.npz")

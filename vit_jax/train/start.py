@@ -13,7 +13,7 @@ from vit_jax.objectives import Objective
 from vit_jax.shapes import Parameters
 from vit_jax.train import checkpoints
 from vit_jax.train.steps import initial_parameters
-from vit_jax.weights import adapt, files, formats
+from vit_jax.weights import adapt, files, formats, names
 from vit_jax.weights.recipe import Recipe
 
 # What a model computes with, besides its arrays; weights are only good with what they were trained with.
@@ -32,14 +32,16 @@ class Trained:
 
 def trained(path: str) -> Trained:
     """Returns what stands at `path`: a run's workdir (its best checkpoint), a checkpoint's folder, or a file or folder
-    of published weights, in one of weights.formats.
+    of published weights, in one of weights.formats; or what a name such as "augreg:B/16" stands for (weights.names).
 
     Raises:
       UserError: there is nothing good at `path`.
     """
-    if files.is_weights(path):
-        loaded = formats.load(files.read(path))
-        return Trained(models.build(**loaded.recipe.model), loaded.parameters, loaded.recipe, str(path))
+    place = names.local(path)
+    if files.is_weights(place):
+        loaded = formats.load(files.read(place))
+        recipe = loaded.recipe if place == path else dataclasses.replace(loaded.recipe, source=path)
+        return Trained(models.build(**recipe.model), loaded.parameters, recipe, path)
     checkpoint = checkpoints.find(str(path))
     recipe = checkpoint.recipe
     model = models.build(**recipe.model)

@@ -49,6 +49,10 @@ def read(path: str | os.PathLike[str]) -> File:
     Raises:
       UserError: nothing of that kind is there, or it is damaged, or unsafe to read.
     """
+    if "://" in os.fspath(path):
+        raise UserError(
+            f"{os.fspath(path)} is an address, which weights.names.local fetches; here goes a file or folder"
+        )
     place = epath.Path(path).expanduser()
     if place.is_dir():
         return _folder(place)
@@ -74,18 +78,27 @@ def _folder(folder: epath.Path) -> File:
     raise UserError(f"{folder} holds no model.safetensors, and no index of its shards; name the file of weights itself")
 
 
-def _shards(index: epath.Path) -> Arrays:
-    """Returns the arrays of all the files that an index names; they lie in its own folder, or are not read."""
+def shards(index: epath.Path) -> list[str]:
+    """Returns the names of the files that an index names, all of its own folder, or raises UserError."""
+    return sorted(set(_weight_map(index).values()))
+
+
+def _weight_map(index: epath.Path) -> dict[str, str]:
     weight_map = json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise UserError(f"{index} has no weight_map from names of arrays to names of files; download it again")
-    arrays: dict[str, Any] = {}
-    for name in sorted(set(weight_map.values())):
-        if os.path.basename(name) != name:
+    for name in weight_map.values():
+        if os.path.basename(name) != name or name.startswith("."):
             raise UserError(f'{index} names the file "{name}", which is not in its own folder; it is not read')
+    return weight_map
+
+
+def _shards(index: epath.Path) -> Arrays:
+    """Returns the arrays of all the files that an index names."""
+    arrays: dict[str, Any] = {}
+    for name in shards(index):
         arrays |= safetensors.read(index.parent / name)[0]
-    if set(arrays) != set(weight_map):
-        odd = sorted(set(arrays) ^ set(weight_map))
+    if odd := sorted(set(arrays) ^ set(_weight_map(index))):
         raise UserError(f"{index} and its files differ in {len(odd)} arrays, such as {odd[0]}; download them again")
     return arrays
 

@@ -26,22 +26,18 @@ def read(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> tuple[Ar
     """Returns the arrays of an `.npz` file by name, and our notes in the archive's comment, if it has any.
 
     Args:
-      path: a local file or gs://bucket/name.npz.
+      path: a local file.
       most_bytes: refuse a file that takes more than this when unpacked, before anything is unpacked.
 
     Raises:
       UserError: no such file, not an `.npz`, truncated, damaged, too large, or with Python objects in it.
     """
     place = os.fspath(path)
-    if "://" in place and not place.startswith("gs://"):
-        raise UserError(f"weights are read from a local file or gs://bucket/name.npz; got {place}: download it first")
     try:
         with epath.Path(place).expanduser().open("rb") as file, zipfile.ZipFile(file) as archive:
             return _read(archive, place, most_bytes), _notes(archive)
     except UserError:
         raise
-    except ImportError:  # how etils says that fsspec's driver is absent
-        raise UserError(f"{place} lies on Google Cloud Storage; to read it, install gcsfs, the extra [gcs]") from None
     except OSError as error:
         raise UserError(f"cannot read weights from {place}: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
