@@ -15,9 +15,8 @@ HEAD = "head/kernel"
 
 def published(name, folder, **changes):
     """Writes the weights of a golden file, some of them changed, as Google would have; returns their path."""
-    arrays = {
-        key.removeprefix("weights/"): a for key, a in np.load(GOLDEN / f"{name}.npz").items() if "weights/" in key
-    }
+    golden = np.load(GOLDEN / f"{name}.npz")
+    arrays = {key.removeprefix("weights/"): golden[key] for key in golden if key.startswith("weights/")}
     arrays |= {key.replace("__", "/"): change(arrays[key.replace("__", "/")]) for key, change in changes.items()}
     np.savez(folder / f"{name}.npz", **arrays)
     return str(folder / f"{name}.npz")
@@ -107,6 +106,13 @@ def test_a_run_converts_with_its_recipe(tmp_path, capsys):
 def test_where_nobody_can_say_verify_says_so(tmp_path, capsys):
     code, text = said(capsys, "verify", published("bit", tmp_path))
     assert code == 3 and "not verifiable here" in text
+
+
+def test_names_are_listed_by_pattern(capsys):
+    code, text = said(capsys, "list", "google:sam/*")
+    assert code == 0 and text.splitlines() == ["google:sam/ViT-B_16", "google:sam/ViT-B_32"]
+    code, text = said(capsys, "list", "*nothing*")
+    assert code == 1 and text == ""
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,17 @@ import rich.console
 import rich.table
 import rich.text
 
-from vit_jax import models
+from vit_jax import models, pretrained
 from vit_jax.errors import UserError, pick
 from vit_jax.evaluate import certificate
 from vit_jax.tools.arguments import Parser
 from vit_jax.train import start
-from vit_jax.weights import doctor, files, formats, references
+from vit_jax.weights import doctor, files, formats, names, references
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded
 
 NOT_VERIFIABLE = 3  # exit code
+FILE = "a file or a folder of weights, or a name such as augreg:B/16"
 
 
 def main(arguments: list[str]) -> int:
@@ -38,9 +39,9 @@ def main(arguments: list[str]) -> int:
 def examine(arguments: list[str]) -> int:
     """Says what a file is, what is odd about it, and what will be done. Returns 1 if it cannot be used."""
     parser = Parser("weights doctor", examine.__doc__ or "")
-    parser.add_argument("file", help="a file or a folder of weights")
+    parser.add_argument("file", help=FILE)
     given = parser.parse(arguments)
-    loaded, findings = doctor.examine(files.read(given.file))
+    loaded, findings = doctor.examine(files.read(names.local(given.file)))
     console = rich.console.Console(highlight=False, soft_wrap=True)
     for question, answer in (doctor.description(loaded) if loaded else {}).items():
         console.print(rich.text.Text(f"{question:13} {answer}"))
@@ -59,9 +60,9 @@ def verify(arguments: list[str]) -> int:
     Returns 1 if it departs, 3 if nobody here can say.
     """
     parser = Parser("weights verify", verify.__doc__ or "")
-    parser.add_argument("file", help="a file or a folder of weights")
+    parser.add_argument("file", help=FILE)
     given = parser.parse(arguments)
-    file = files.read(given.file)
+    file = files.read(names.local(given.file))
     loaded = formats.load(file)
     images = certificate.probe(loaded.recipe.image_size)
     try:
@@ -99,7 +100,7 @@ def expected(file: File, loaded: Loaded, images: np.ndarray) -> tuple[Mapping[st
 def convert(arguments: list[str]) -> int:
     """Writes weights in another format, with their recipe and what they compute, and reads them back."""
     parser = Parser("weights convert", convert.__doc__ or "")
-    parser.add_argument("source", metavar="IN", help="a file or a folder of weights, or a run's folder")
+    parser.add_argument("source", metavar="IN", help=f"{FILE}, or a run's folder")
     parser.add_argument("target", metavar="OUT", help="an .npz file (google, bit, big_vision) or a new folder")
     parser.add_argument("--to", required=True, choices=formats.FORMATS, help="the format to write")
     given = parser.parse(arguments)
@@ -119,9 +120,18 @@ def convert(arguments: list[str]) -> int:
     return 0
 
 
+def listed(arguments: list[str]) -> int:
+    """Prints the names of published weights that a pattern fits. Returns 1 if none does."""
+    parser = Parser("weights list", listed.__doc__ or "")
+    parser.add_argument("pattern", nargs="?", default="*", help='as in "*dinov2*" (default: all)')
+    found = pretrained.list_models(parser.parse(arguments).pattern)
+    print("\n".join(found), end="\n" if found else "")
+    return int(not found)
+
+
 def provenance(source: str) -> dict[str, str]:
     """Returns where weights came from and what wrote them, for the notes of a file."""
     return {"source": Path(source).name, "vit_jax": importlib.metadata.version("vit-jax")}
 
 
-ACTIONS = {"doctor": examine, "verify": verify, "convert": convert}
+ACTIONS = {"list": listed, "doctor": examine, "verify": verify, "convert": convert}
