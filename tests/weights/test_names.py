@@ -11,7 +11,7 @@ import pytest
 from hosts import Answer, Host, host
 
 from vit_jax.errors import UserError
-from vit_jax.weights import cache, download, names
+from vit_jax.weights import cache, download, files, names
 from vit_jax.weights.cache import Patience
 
 COMMIT = {"X-Repo-Commit": "0123abcd"}
@@ -273,8 +273,12 @@ def test_published_names_are_well_formed():
 
 
 def test_every_table_of_names_is_packaged():
-    patterns = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert "weights/published/*.csv" in patterns
-    for table in names.PUBLISHED.iterdir():
+    assert '"weights/published/*"' in (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    for table in names.PUBLISHED.glob("*.csv"):
         with table.open() as file:
-            assert table.suffix == ".csv" and "name" in next(csv.reader(file))
+            assert "name" in next(csv.reader(file))
+
+
+def test_a_file_is_read_by_its_path_not_its_address():
+    with pytest.raises(UserError, match=r"gs://mine/file.npz is an address, which weights.names.local fetches"):
+        files.read("gs://mine/file.npz")
