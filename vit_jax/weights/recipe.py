@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -89,7 +89,7 @@ def _are(value: object, kinds: type | tuple[type, ...], count: int | None = None
 
 
 def _are_channels(value: Any) -> bool:
-    return _are(value, (int, float), 3) and all(math.isfinite(one) for one in value)
+    return _are(value, (int, float), 3) and all(abs(one) <= sys.float_info.max for one in value)
 
 
 WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
