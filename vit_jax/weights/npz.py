@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -54,7 +55,8 @@ def read(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> tuple[Ar
         with epath.Path(place).expanduser().open("rb") as file, _Pieces(cast(io.RawIOBase, file)) as pieces:
             allowed = min(most_bytes, max(MOST_TIMES * pieces.seek(0, io.SEEK_END), ALWAYS_ALLOWED))
             with zipfile.ZipFile(pieces) as archive:
-                return _read(archive, place, allowed), _notes(archive)
+                _refuse_other_counts(archive, pieces)
+                return _read(archive, place, allowed), _notes(archive.comment)
     except UserError:
         raise
     except ImportError:  # how etils says that fsspec's driver is absent
@@ -85,12 +87,21 @@ def _comment(notes: Mapping[str, Any]) -> bytes:
     return comment if kept else b""
 
 
-def _notes(archive: zipfile.ZipFile) -> Mapping[str, Any]:
-    if not archive.comment.startswith(MARK):
+def _refuse_other_counts(archive: zipfile.ZipFile, file: io.BufferedReader) -> None:
+    """Raises ValueError if the archive's last record counts other members or a longer comment, which zipfile passes."""
+    last = struct.Struct("<4s6xH8xH")  # mark, members, length of the comment (APPNOTE.TXT of PKWARE, 4.3.16)
+    file.seek(-last.size - len(archive.comment), io.SEEK_END)
+    counts = (b"PK\5\6", min(len(archive.infolist()), 0xFFFF), len(archive.comment))
+    if last.unpack(file.read(last.size)) != counts:
+        raise ValueError("its table of contents is damaged")
+
+
+def _notes(comment: bytes) -> Mapping[str, Any]:
+    if not comment.startswith(MARK):
         return {}
     unpacker = zlib.decompressobj()
-    text = unpacker.decompress(archive.comment.removeprefix(MARK), strict_json.MOST_BYTES + 1)
-    if not unpacker.eof:
+    text = unpacker.decompress(comment.removeprefix(MARK), strict_json.MOST_BYTES + 1)
+    if not unpacker.eof or unpacker.unused_data:
         raise ValueError("its notes are cut short, or too long")
     return strict_json.parse(text)
 

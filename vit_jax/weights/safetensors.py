@@ -62,7 +62,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Arrays, Mapping[str, Any]]:
     except OSError as error:
         raise UserError(f"cannot read weights from {place}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{place} is no whole .safetensors file ({str(error)[:200]}); download it again") from None
+        reason = str(error)[:200] if isinstance(error, ValueError) else "its header is of another form"
+        raise UserError(f"{place} is no whole .safetensors file ({reason}); download it again") from None
 
 
 def _refuse_gaps(header: Mapping[str, Any], size: int) -> None:
