@@ -72,8 +72,7 @@ def _file(place: epath.Path) -> File:
     if place.suffix not in READERS:
         what = "is no file of weights" if place.exists() else "does not exist"
         raise UserError(f"{place} {what}; wanted a name in {', '.join(READERS)}, or a folder with one")
-    if place.exists() and not place.is_file():  # a pipe would be waited for
-        raise UserError(f"{place} is not a file of its own, nor a folder")
+    _refuse_pipes(place)
     arrays, notes = READERS[place.suffix](place)
     if odd := [name for name in arrays if len(name) > LONGEST_NAME or one_line(name) != name]:
         raise UserError(f"{place} has {len(odd)} arrays of names that are no names, such as {odd[0][:40]!r}")
@@ -120,6 +119,7 @@ def _beside(place: epath.Path, arrays: Arrays, notes: Mapping[str, Any]) -> File
 
 def json_object(path: epath.Path) -> dict[str, Any]:
     """Returns the JSON object in a file; raises UserError if it holds something else."""
+    _refuse_pipes(path)
     try:
         with path.open("rb") as file:
             return strict_json.parse(file.read(strict_json.MOST_BYTES + 1))
@@ -127,6 +127,11 @@ def json_object(path: epath.Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise UserError(f"{path} is not what it should be ({str(error)[:200]}); download it again") from None
+
+
+def _refuse_pipes(place: epath.Path) -> None:
+    if os.path.exists(place) and not os.path.isfile(place):  # epath takes pipes for files; one would be waited for
+        raise UserError(f"{place} is not a file")
 
 
 def write(file: File, path: str | os.PathLike[str]) -> None:
@@ -143,7 +148,7 @@ def write(file: File, path: str | os.PathLike[str]) -> None:
     place = Path(path).expanduser()
     if place.suffix in READERS and place.suffix != ".npz":
         raise UserError(f"{place} would be a folder that holds a model.safetensors; name it without {place.suffix}")
-    if place.exists():
+    if os.path.lexists(place):
         raise UserError(f"{place} exists already; remove it, or write to another place")
     notes = {**file.notes, "sha256": digest(file.arrays)}
     try:

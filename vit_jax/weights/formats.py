@@ -4,12 +4,13 @@ import dataclasses
 import logging
 from types import ModuleType
 
-import flax.linen as nn
 import numpy as np
 
 from vit_jax import models
 from vit_jax.errors import UserError, construct, pick
 from vit_jax.models import counts
+from vit_jax.models.bit import Bit
+from vit_jax.models.vit import Vit
 from vit_jax.shapes import Parameters
 from vit_jax.weights import adapt, bit, google
 from vit_jax.weights.files import File
@@ -47,7 +48,10 @@ def load(file: File) -> Loaded:
             raise UserError(f"{file.place} has a recipe of another model than its arrays make; it is not read")
         loaded = dataclasses.replace(loaded, recipe=dataclasses.replace(file.recipe, origin=loaded.recipe.origin))
     recipe = loaded.recipe
-    wanted = counts.shapes(_model(recipe), recipe.image_size)
+    model = _model(recipe)
+    if recipe.class_names and len(recipe.class_names) != model.classes:
+        raise UserError(f"{file.place} names {len(recipe.class_names)} classes, and its head has {model.classes}")
+    wanted = counts.shapes(model, recipe.image_size)
     adapt.refuse_misfits(loaded.parameters, wanted)
     if has_zeroed_head(loaded.parameters):
         log.warning("the head of %s is all zeros: fine-tune it before predicting", recipe.source or "this checkpoint")
@@ -64,7 +68,7 @@ def save(loaded: Loaded, name: str) -> File:
     return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe)})
 
 
-def _model(recipe: Recipe) -> nn.Module:
+def _model(recipe: Recipe) -> Vit | Bit:
     try:
         return construct(models.build, "a recipe's model", **recipe.model)
     except (TypeError, AttributeError) as error:  # a stranger's recipe may hold anything where a number is wanted
