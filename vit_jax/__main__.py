@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-from vit_jax.errors import UserError, pick
+from vit_jax.errors import UserError, one_line, pick
 
 # verb: (module whose `main(arguments)` returns the exit code, what it does). A line each: run.sh prints them too.
 VERBS = {
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,16 @@ T = TypeVar("T")
 
 class UserError(ValueError):
     """Says what came, what was wanted and what to do; commands print it as one line and exit with code 2."""
+
+
+def one_line(text: str) -> str:
+    """Returns `text` with its control characters, which can break a line and command a terminal, as escapes.
+
+    >>> print(one_line("one\\ntwo\\x1b[2J"))
+    one\\ntwo\\x1b[2J
+    """
+    controls = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]"
+    return re.sub(controls, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def did_you_mean(word: str, known: Iterable[object]) -> str:

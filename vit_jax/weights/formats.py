@@ -7,12 +7,15 @@ from types import ModuleType
 import numpy as np
 
 from vit_jax import models
-from vit_jax.errors import UserError, pick
+from vit_jax.errors import UserError, construct, pick
 from vit_jax.models import counts
+from vit_jax.models.bit import Bit
+from vit_jax.models.vit import Vit
 from vit_jax.shapes import Parameters
 from vit_jax.weights import adapt, bit, google
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded
+from vit_jax.weights.recipe import Recipe
 from vit_jax.weights.rename import shortened
 
 log = logging.getLogger(__name__)
@@ -41,9 +44,14 @@ def load(file: File) -> Loaded:
     name = of(file)
     loaded = FORMATS[name].load(file)
     if file.recipe:
+        if _model(file.recipe).size != _model(loaded.recipe).size:
+            raise UserError(f"{file.place} has a recipe of another model than its arrays make; it is not read")
         loaded = dataclasses.replace(loaded, recipe=dataclasses.replace(file.recipe, origin=loaded.recipe.origin))
     recipe = loaded.recipe
-    wanted = counts.shapes(models.build(**recipe.model), recipe.image_size)
+    model = _model(recipe)
+    if recipe.class_names and len(recipe.class_names) != model.classes:
+        raise UserError(f"{file.place} names {len(recipe.class_names)} classes, and its head has {model.classes}")
+    wanted = counts.shapes(model, recipe.image_size)
     adapt.refuse_misfits(loaded.parameters, wanted)
     if has_zeroed_head(loaded.parameters):
         log.warning("the head of %s is all zeros: fine-tune it before predicting", recipe.source or "this checkpoint")
@@ -58,6 +66,13 @@ def save(loaded: Loaded, name: str) -> File:
     """
     file = pick(FORMATS, name, "format").save(loaded)
     return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe)})
+
+
+def _model(recipe: Recipe) -> Vit | Bit:
+    try:
+        return construct(models.build, "a recipe's model", **recipe.model)
+    except (TypeError, AttributeError) as error:  # a stranger's recipe may hold anything where a number is wanted
+        raise UserError(f"a recipe's model is none: {error}") from None
 
 
 def has_zeroed_head(parameters: Parameters) -> bool:

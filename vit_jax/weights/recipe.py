@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vit_jax.data import augment
-from vit_jax.errors import UserError, construct, pick
+from vit_jax.errors import UserError, construct, one_line, pick
 from vit_jax.models.positions import RESIZE
 
 
@@ -103,8 +103,12 @@ def _are(value: object, kinds: type | tuple[type, ...], count: int | None = None
     return all(isinstance(one, kinds) and not isinstance(one, bool) for one in value)
 
 
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value == one_line(value)  # it is printed, perhaps to a terminal
+
+
 def _are_channels(value: Any) -> bool:
-    return _are(value, (int, float), 3) and all(math.isfinite(one) for one in value)
+    return _are(value, (int, float), 3) and all(abs(one) <= sys.float_info.max for one in value)
 
 
 WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -113,10 +117,10 @@ WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mean": (_are_channels, "three numbers"),
     "std": (lambda value: _are_channels(value) and min(value) > 0, "three numbers above zero"),
     "preprocess": (lambda value: _is_plain(value) and "kind" in value, 'a dict of plain JSON values with a "kind"'),
-    "loss": (lambda value: isinstance(value, str), "the name of a loss"),
-    "class_names": (lambda value: _are(value, str), "a list of words"),
-    "position_resize": (lambda value: isinstance(value, str), "the name of a kernel"),
-    "source": (lambda value: isinstance(value, str), "a line of text"),
-    "license": (lambda value: isinstance(value, str), "a line of text"),
+    "loss": (_is_line, "the name of a loss"),
+    "class_names": (lambda value: _are(value, str) and all(map(_is_line, value)), "a list of words"),
+    "position_resize": (_is_line, "the name of a kernel"),
+    "source": (_is_line, "a line of text"),
+    "license": (_is_line, "a line of text"),
     "origin": (_is_plain, "a dict of plain JSON values (lists, not tuples)"),
 }
