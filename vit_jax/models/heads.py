@@ -7,7 +7,7 @@ from jax.typing import DTypeLike
 
 from vit_jax.models.attention import Attention
 from vit_jax.models.mlp import Mlp
-from vit_jax.shapes import Features, Tokens
+from vit_jax.shapes import Features, Prefix, Tokens
 
 
 def first_token(tokens: Tokens, prefix: int) -> Features:
@@ -15,7 +15,7 @@ def first_token(tokens: Tokens, prefix: int) -> Features:
     return tokens[:, 0]
 
 
-def first_two_tokens(tokens: Tokens, prefix: int) -> Tokens:
+def first_two_tokens(tokens: Tokens, prefix: int) -> Prefix:
     """The class and the distillation token, each of which has a head (DeiT, arXiv 2012.12877, section 3)."""
     return tokens[:, :2]
 

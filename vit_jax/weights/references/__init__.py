@@ -22,7 +22,9 @@ def library(format: str) -> ModuleType:
     """
     name = pick(LIBRARIES, format, "format with a library of its own")
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        module.version()  # which imports the library
+        return module
     except ImportError as error:
         raise UserError(
             f"{format} files are verified by their own library, and {error.name} is not installed"
