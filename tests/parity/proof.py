@@ -78,7 +78,7 @@ def images(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 def activations(loaded: Loaded, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns what is computed here: "block00", …, "logits"; positions are resized where the images' size asks for it."""
+    """Returns what is computed here: "block00", …, "logits"; positions are resized where the images ask for it."""
     return _forward(loaded)(fitted(loaded, pixels.shape[1:3]).parameters, pixels)
 
 

@@ -37,7 +37,7 @@ def activations(place: str, format: str, images: np.ndarray) -> dict[str, np.nda
     Args:
       place: a file or folder that the library itself reads.
       format: a name in LIBRARIES.
-      images: (batch, height, width, 3), normalised; at another size than the model's, the library resizes its positions.
+      images: (batch, height, width, 3), normalised; at another size than the model's, the library resizes positions.
 
     Returns:
       "block00", "block01", … (batch, tokens, width), and "logits": of a model without head, its features.
