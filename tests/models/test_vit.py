@@ -163,7 +163,7 @@ def test_dropout_is_where_the_paper_has_it():
 
 
 def test_attention_pooling_is_the_formula():
-    """A probe attends to all tokens; an MLP with a residual reads a normed copy (arXiv 2106.04560, section 3.3)."""
+    """A probe attends to the patches; an MLP with a residual reads a normed copy (arXiv 2106.04560, section 3.3)."""
     pool, tokens = AttentionPool(heads=4, mlp_hidden=40), images(2, 5, 24)
     shapes = flatten_dict(jax.eval_shape(lambda tokens: pool.init(jax.random.key(0), tokens, 0), tokens)["params"])
     draw = np.random.default_rng(2)
@@ -185,3 +185,5 @@ def test_attention_pooling_is_the_formula():
 
     parameters = unflatten_dict({name: jnp.asarray(array, jnp.float32) for name, array in flat.items()})
     np.testing.assert_allclose(pool.apply({"params": parameters}, tokens, 0), expected, atol=1e-5)
+    with_prefix = jnp.concatenate([images(2, 3, 24), tokens], axis=1)
+    np.testing.assert_allclose(pool.apply({"params": parameters}, with_prefix, 3), expected, atol=1e-5)

@@ -7,7 +7,7 @@ from jax.typing import DTypeLike
 
 from vit_jax.models.attention import Attention
 from vit_jax.models.mlp import Mlp
-from vit_jax.shapes import Features, Tokens
+from vit_jax.shapes import Features, Prefix, Tokens
 
 
 def first_token(tokens: Tokens, prefix: int) -> Features:
@@ -15,7 +15,7 @@ def first_token(tokens: Tokens, prefix: int) -> Features:
     return tokens[:, 0]
 
 
-def first_two_tokens(tokens: Tokens, prefix: int) -> Tokens:
+def first_two_tokens(tokens: Tokens, prefix: int) -> Prefix:
     """The class and the distillation token, each of which has a head (DeiT, arXiv 2012.12877, section 3)."""
     return tokens[:, :2]
 
@@ -36,7 +36,7 @@ def every_token(tokens: Tokens, prefix: int) -> Tokens:
 
 
 class AttentionPool(nn.Module):
-    """A learned probe attends to all tokens, then an MLP with a residual: "MAP" (arXiv 2106.04560, section 3.3)."""
+    """A learned probe attends to the patches, then an MLP with a residual: "MAP" (arXiv 2106.04560, section 3.3)."""
 
     heads: int
     mlp_hidden: int
@@ -46,13 +46,13 @@ class AttentionPool(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Tokens, prefix: int) -> Features:
-        """Returns the probe's features; it attends to the `prefix` as to any token."""
+        """Returns the probe's features, the `prefix` of other tokens left out."""
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, tokens.shape[-1]))
         probe = einops.repeat(probe.astype(self.dtype), "one width -> batch one width", batch=tokens.shape[0])
         norm = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")
         mlp = Mlp(self.mlp_hidden, self.activation, dtype=self.dtype, name="mlp")
 
-        found = Attention(self.heads, dtype=self.dtype, name="attention")(probe, tokens)
+        found = Attention(self.heads, dtype=self.dtype, name="attention")(probe, tokens[:, prefix:])
         found += mlp(norm(found), False)
         return found[:, 0]
 

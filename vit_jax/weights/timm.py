@@ -1,0 +1,122 @@
+"""timm's Vision Transformers and hybrids: DeiT, DINO, MAE, CLIP, SigLIP, EVA-02, DINOv3 as it holds them."""
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from vit_jax.errors import UserError
+from vit_jax.weights import facts, positions, timm_config, timm_models, timm_rows
+from vit_jax.weights.files import File
+from vit_jax.weights.loaded import Loaded, as_published, odd_dtypes, refuse_other_kinds
+from vit_jax.weights.recipe import Recipe
+from vit_jax.weights.rename import Arrays, to_ours, to_theirs, units_of
+from vit_jax.weights.timm_config import Described
+
+MARK = "blocks.0.norm1.weight"
+RELATIVE = r".*relative_position_bias_table"
+
+# An option that the arrays tell, and the arguments of timm's classes that change it from what the architecture says.
+CHANGED_BY = {
+    "norm_embedded": {"pre_norm"},
+    "patch_bias": {"pre_norm"},
+    "layer_scale": {"init_values"},
+    "registers": {"reg_tokens", "num_reg_tokens"},
+    "class_token": {"class_token"},
+    "distillation_token": set(),
+    "positions": {"no_embed_class", "class_token"},
+    "attention_bias": {"qkv_bias"},
+    "qk_norm": {"qk_norm"},
+    "mlp": set(),
+}
+
+
+def recognises(file: File) -> bool:
+    """Returns whether `file` has timm's names."""
+    return MARK in file.arrays and "patch_embed.proj.weight" in file.arrays
+
+
+def load(file: File) -> Loaded:
+    """Returns the weights in our layout with all that is known about them.
+
+    Raises:
+      UserError: an architecture that is not expressed here, names or shapes of another one, arrays that are not floats.
+    """
+    arrays = file.arrays
+    refuse_other_kinds(arrays)
+    if any(re.fullmatch(RELATIVE, name) for name in arrays):
+        raise UserError(
+            f"{file.place or 'this file'} has relative position biases, as BEiT has, which no model here computes with"
+        )
+    said, forms = timm_config.read(file.config), timm_rows.forms_of(arrays)
+    table = timm_rows.rows(forms)
+    if any(name.startswith(timm_rows.STEM) for name in arrays):
+        table += timm_rows.stem_rows(units_of(arrays, timm_rows.UNITS))
+    ours = to_ours(arrays, table, timm_rows.sizes(said.heads))
+    if "positions/table" in ours:
+        positions.unfold(ours, _trained_on(ours, said.image_size))
+    dtypes = odd_dtypes(arrays)
+    ours = {name: np.asarray(array, np.float32) for name, array in ours.items()}
+    model = {**facts.model_options(ours), "class_token": "class_token" in ours, **said.told}
+    _refuse_another(model, said)
+    recipe = Recipe(
+        model=model,
+        image_size=facts.image_size(ours) if "positions/grid" in ours else _whole_patches(ours, said.image_size),
+        loss="softmax" if model["classes"] else "",
+        position_resize="cubic",
+        source=os.path.basename(os.path.dirname(file.place)),
+        origin={"format": "timm", "architecture": said.model.name, "kept": dict(said.kept)}
+        | ({"dtypes": dtypes} if dtypes else {}),
+        **said.recipe,
+    )
+    return Loaded(unflatten_dict(ours, sep="/"), recipe)
+
+
+def save(loaded: Loaded) -> File:
+    """Returns the file, with its config, that timm reads strictly: the inverse of `load`.
+
+    Weights from elsewhere go under the name of the architecture that is nearest, and the arguments that it takes.
+
+    Raises:
+      UserError: no architecture of timm's computes what these weights compute.
+    """
+    recipe = loaded.recipe
+    origin = recipe.origin if recipe.origin.get("format") == "timm" else {}
+    model = timm_models.named(origin["architecture"]) if origin else None
+    arguments = model.arguments(recipe.model) if model else None
+    if model is None or arguments is None:
+        model, arguments = timm_models.closest(recipe.model, recipe.image_size)
+    ours = {name: np.asarray(array) for name, array in flatten_dict(loaded.parameters, sep="/").items()}
+    if "positions/grid" in ours:
+        positions.fold(ours)
+    table = timm_rows.rows(model.forms)
+    if "stem/root/kernel" in ours:
+        table += timm_rows.stem_rows(units_of(ours, facts.UNITS))
+    arrays = to_theirs(ours, table, timm_rows.sizes(facts.size(ours).heads))
+    return File(as_published(arrays, origin), timm_config.written(model, arguments, recipe))
+
+
+def _trained_on(ours: Arrays, image_size: tuple[int, int]) -> tuple[int, int] | None:
+    """Returns the size of the images if the table of positions is its grid's, else None: timm then takes a square."""
+    (height, width), (down, across) = image_size, facts.size(ours).stride
+    tokens = sum(len(ours[name]) for name in positions.TOKENS if name in ours)
+    places = len(ours["positions/table"]) - (height // down) * (width // across)
+    return image_size if places in (0, tokens) else None
+
+
+def _whole_patches(ours: Arrays, image_size: tuple[int, int]) -> tuple[int, int]:
+    (height, width), (down, across) = image_size, facts.size(ours).stride
+    return height // down * down, width // across * across
+
+
+def _refuse_another(model: dict[str, Any], said: Described) -> None:
+    """Raises UserError if the arrays have parts that the architecture has not, or the other way round."""
+    came, wanted = timm_models.parts(model), timm_models.parts(said.model.options)
+    for name, arguments in CHANGED_BY.items():
+        if came[name] != wanted[name] and not arguments & said.changed:
+            raise UserError(
+                f"the arrays are not those of {said.model.name}: {name} is {came[name]!r}, wanted {wanted[name]!r}; "
+                "is the file complete, and the architecture in its config.json its own?"
+            )
