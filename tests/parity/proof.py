@@ -90,9 +90,14 @@ def activations(loaded: Loaded, pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def fitted(loaded: Loaded, image_size: tuple[int, int], classes: int | None = None) -> Loaded:
-    """Returns the weights for images of another size and, if `classes` is given, with a new head of zeros."""
-    recipe = loaded.recipe
-    options = recipe.model if classes is None else recipe.model | {"classes": classes}
+    """Returns the weights for images of another size and, if `classes` is given, with a new head of zeros.
+
+    A new head reads the encoder itself: `pre_logits` goes with the old one (paper, section 3.2).
+    """
+    recipe, options = loaded.recipe, dict(loaded.recipe.model)
+    if classes is not None:
+        options["classes"] = classes
+        options.pop("pre_logits", None)
     wanted = counts.shapes(models.build(**options), image_size)
     parameters = adapt.fit(loaded.parameters, wanted, recipe.position_resize, new_head=classes is not None)
     names = recipe.class_names if classes is None else ()
