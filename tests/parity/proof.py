@@ -32,6 +32,7 @@ class Case:
       unseen: names of arrays, blocks as `*`, that the logits do not depend on: biases of keys, tokens of pre-training.
       fine_tuned: whether the format has a place for a head of other classes, which the library reads.
       left_aside: what begins the names of arrays that are no part of the encoder, and are not written back.
+      fine_tuned_at: (height, width) of the model with that head; None: as `resized`, or else as `image_size`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     unseen: tuple[str, ...] = ()
     fine_tuned: bool = True
     left_aside: tuple[str, ...] = ()
+    fine_tuned_at: tuple[int, int] | None = None
 
     def encoder(self, file: File) -> File:
         """Returns the file without what is left aside."""
@@ -147,7 +149,8 @@ def prove(case: Case, folder: Path) -> Proof:
     again = references.activations(str(written(back, folder / f"back{suffix}")), case.format, pixels)
     fine_tuned = None
     if case.fine_tuned:
-        mine = with_drawn_head(fitted(loaded, case.resized or case.image_size, classes=5))
+        size = case.fine_tuned_at or case.resized or case.image_size
+        mine = with_drawn_head(fitted(loaded, size, classes=5))
         there = written(formats.save(mine, case.format), folder / f"fine_tuned{suffix}")
         others = images(mine.recipe.image_size)
         fine_tuned = difference(activations(mine, others), references.activations(str(there), case.format, others))
