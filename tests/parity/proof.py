@@ -188,7 +188,8 @@ def assert_same_arrays(one: File, other: File) -> None:
 def unseen_mutations(case: Case) -> set[str]:
     """Returns the names of arrays, of one block for all, whose rows could be wrong unnoticed.
 
-    Each array in turn is rolled by one along its first axis longer than 1, read again, and the logits compared.
+    Each array in turn is rolled by one along every axis longer than 1 (along the first alone, registers would only
+    change places, which nothing sees), read again, and the logits compared.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = case.encoder(files.read(case.make(Path(folder))))
@@ -198,8 +199,8 @@ def unseen_mutations(case: Case) -> set[str]:
     wanted, unseen = run(loaded.parameters, pixels), set()
     for name in {_starred(name): name for name in sorted(file.arrays)}.values():
         array = file.arrays[name]
-        axis = next((axis for axis, length in enumerate(array.shape) if length > 1), None)
-        changed = array + 1 if axis is None else np.roll(array, 1, axis)
+        longer = tuple(axis for axis, length in enumerate(array.shape) if length > 1)
+        changed = np.roll(array, (1,) * len(longer), longer) if longer else array + 1
         other = formats.load(dataclasses.replace(file, arrays=dict(file.arrays) | {name: changed}))
         if difference(run(other.parameters, pixels), wanted, "logits") <= 3 * TOLERANCE:
             unseen.add(_starred(name))
