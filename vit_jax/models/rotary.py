@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import einops
+import jax
 import jax.numpy as jnp
 
 from vit_jax.errors import UserError
@@ -43,7 +44,7 @@ def dinov3_angles(rows: int, columns: int, pairs: int) -> PositionGrid:
     return 2 * jnp.pi * _of_both_axes(jnp.outer(y, frequencies), jnp.outer(x, frequencies))
 
 
-def _of_both_axes(of_rows: Angles, of_columns: Angles) -> PositionGrid:
+def _of_both_axes(of_rows: jax.Array, of_columns: jax.Array) -> PositionGrid:
     along_rows = einops.repeat(of_rows, "rows half -> rows columns half", columns=of_columns.shape[0])
     along_columns = einops.repeat(of_columns, "columns half -> rows columns half", rows=of_rows.shape[0])
     return jnp.concatenate([along_rows, along_columns], axis=-1)
