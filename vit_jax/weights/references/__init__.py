@@ -22,7 +22,9 @@ def library(format: str) -> ModuleType:
     """
     name = pick(LIBRARIES, format, "format with a library of its own")
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        module.version()  # which imports the library
+        return module
     except ImportError as error:
         raise UserError(
             f"{format} files are verified by their own library, and {error.name} is not installed"
@@ -35,7 +37,7 @@ def activations(place: str, format: str, images: np.ndarray) -> dict[str, np.nda
     Args:
       place: a file or folder that the library itself reads.
       format: a name in LIBRARIES.
-      images: (batch, height, width, 3), normalised; at another size than the model's, the library resizes its positions.
+      images: (batch, height, width, 3), normalised; at another size than the model's, the library resizes positions.
 
     Returns:
       "block00", "block01", … (batch, tokens, width), and "logits": of a model without head, its features.
