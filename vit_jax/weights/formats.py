@@ -10,7 +10,7 @@ from vit_jax import models
 from vit_jax.errors import UserError, pick
 from vit_jax.models import counts
 from vit_jax.shapes import Parameters
-from vit_jax.weights import adapt, bit, google
+from vit_jax.weights import adapt, bit, google, huggingface
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded
 from vit_jax.weights.rename import shortened
@@ -18,7 +18,7 @@ from vit_jax.weights.rename import shortened
 log = logging.getLogger(__name__)
 
 # Each has recognises(file), load(file) and its inverse, save(loaded).
-FORMATS: dict[str, ModuleType] = {"bit": bit, "google": google}
+FORMATS: dict[str, ModuleType] = {"bit": bit, "google": google, "huggingface": huggingface}
 
 
 def of(file: File) -> str:
@@ -57,7 +57,7 @@ def save(loaded: Loaded, name: str) -> File:
       UserError: a format there is not, or one that has no place for some of the arrays.
     """
     file = pick(FORMATS, name, "format").save(loaded)
-    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe)})
+    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe), **file.notes})
 
 
 def has_zeroed_head(parameters: Parameters) -> bool:
