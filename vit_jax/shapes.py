@@ -22,6 +22,7 @@ Patches: TypeAlias = Float[jax.Array, "batch rows columns width"]
 Tokens: TypeAlias = Float[jax.Array, "batch tokens width"]
 Prefix: TypeAlias = Float[jax.Array, "batch prefix width"]  # tokens that stand before the patches'
 Features: TypeAlias = Float[jax.Array, "batch width"]
+TwoFeatures: TypeAlias = Float[jax.Array, "batch two_widths"]  # side by side
 Logits: TypeAlias = Float[jax.Array, "*batch classes"]
 Targets: TypeAlias = Float[jax.Array, "batch classes"]  # a share for each class
 Losses: TypeAlias = Float[jax.Array, " batch"]

@@ -40,6 +40,15 @@ def test_resize_crop_of_the_whole_and_of_another_shape():
     np.testing.assert_array_equal(tall[0, :, 0], np.arange(30, 50))
 
 
+def test_squash_may_keep_the_centre_alone():
+    """DeiT's way in transformers: everything to 256 x 256, then the middle 224 x 224."""
+    large = PICTURE.resize((800, 512), PIL.Image.Resampling.BICUBIC)
+    ours = preprocess.build("squash", (224, 224), resample="bicubic", crop_ratio=0.875)(large, RNG)
+    theirs = np.asarray(large.resize((256, 256), PIL.Image.Resampling.BICUBIC).crop((16, 16, 240, 240)))
+    inner = (slice(2, -2), slice(2, -2))
+    assert np.abs(ours[inner].astype(int) - theirs[inner]).max() <= 1
+
+
 def test_inception_crops_keep_to_their_bounds():
     crop = preprocess.build("inception_crop", (8, 8), area=(0.2, 0.7), ratio=(0.5, 2.0))
     rng = np.random.default_rng(0)

@@ -62,11 +62,20 @@ class _Sized:
 
 @dataclass(frozen=True)
 class Squash(_Sized):
-    """The whole image, its sides stretched as they must be."""
+    """The whole image, its sides stretched as they must be; or its centre, `crop_ratio` of either side."""
+
+    crop_ratio: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_crop_ratio(self.crop_ratio)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
         """Returns the image at `image_size`; `rng` is not used."""
-        return self._resized(picture)
+        if self.crop_ratio == 1:
+            return self._resized(picture)
+        left, top = (side * (1 - self.crop_ratio) / 2 for side in picture.size)
+        return self._resized(picture, (left, top, picture.width - left, picture.height - top))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ WORDS = {
     "pool": POOLS,
     "positions": POSITIONS,
     "rotary": ROTARY,
-    "norm_last": ("tokens", "features"),
+    "norm_last": ("tokens", "features", "none"),
     "activation": ACTIVATIONS,
     "mlp": MLPS,
     "attention_bias": BIASES,
@@ -37,7 +37,7 @@ class Architecture:
       rotary: how queries and keys are turned by where their patch lies: "eva02", "dinov3" or "none".
       patch_bias: whether the patch embedding has a bias.
       norm_embedded: whether a norm comes before the first block (CLIP).
-      norm_last: what the last norm reads: the encoder's "tokens", or the "features" that were pooled from them.
+      norm_last: what the last norm reads: the encoder's "tokens", the "features" that were pooled from them, or "none".
       pre_logits: width of a dense layer with tanh before the head (paper, section 3.1: in pre-training); 0 for none.
       activation: "gelu_tanh", "gelu_exact", "gelu_quick" or "silu".
       norm_epsilon: added to the variance by every norm.

@@ -7,7 +7,7 @@ from jax.typing import DTypeLike
 
 from vit_jax.models.attention import Attention
 from vit_jax.models.mlp import Mlp
-from vit_jax.shapes import Features, Prefix, Tokens
+from vit_jax.shapes import Features, Prefix, Tokens, TwoFeatures
 
 
 def first_token(tokens: Tokens, prefix: int) -> Features:
@@ -25,7 +25,7 @@ def mean_of_patches(tokens: Tokens, prefix: int) -> Features:
     return tokens[:, prefix:].mean(axis=1)
 
 
-def class_token_and_mean(tokens: Tokens, prefix: int) -> Features:
+def class_token_and_mean(tokens: Tokens, prefix: int) -> TwoFeatures:
     """The class token and the mean of the patches side by side, twice as wide (DINOv2, arXiv 2304.07193)."""
     return jnp.concatenate([first_token(tokens, prefix), mean_of_patches(tokens, prefix)], axis=-1)
 

@@ -12,7 +12,7 @@ from vit_jax.models import counts
 from vit_jax.models.bit import Bit
 from vit_jax.models.vit import Vit
 from vit_jax.shapes import Parameters
-from vit_jax.weights import adapt, bit, google, timm
+from vit_jax.weights import adapt, bit, google, huggingface, timm
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded
 from vit_jax.weights.recipe import Recipe
@@ -21,7 +21,7 @@ from vit_jax.weights.rename import shortened
 log = logging.getLogger(__name__)
 
 # Each has recognises(file), load(file) and its inverse, save(loaded).
-FORMATS: dict[str, ModuleType] = {"bit": bit, "google": google, "timm": timm}
+FORMATS: dict[str, ModuleType] = {"bit": bit, "google": google, "huggingface": huggingface, "timm": timm}
 
 
 def of(file: File) -> str:
@@ -65,7 +65,7 @@ def save(loaded: Loaded, name: str) -> File:
       UserError: a format there is not, or one that has no place for some of the arrays.
     """
     file = pick(FORMATS, name, "format").save(loaded)
-    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe)})
+    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe), **file.notes})
 
 
 def _model(recipe: Recipe) -> Vit | Bit:

@@ -42,6 +42,10 @@ def odd_dtypes(arrays: Arrays) -> dict[str, str]:
 
 
 def as_published(arrays: Arrays, origin: Mapping[str, Any]) -> Arrays:
-    """Returns `arrays` in the dtypes that `odd_dtypes` found when they were read."""
-    dtypes = origin.get("dtypes", {})
-    return {name: array.astype(np.dtype(dtypes.get(name, "float32")), copy=False) for name, array in arrays.items()}
+    """Returns `arrays` in the dtypes that `odd_dtypes` found, but for those whose values these cannot hold any more."""
+    return {name: _narrowed(array, origin.get("dtypes", {}).get(name, "float32")) for name, array in arrays.items()}
+
+
+def _narrowed(array: np.ndarray, dtype: str) -> np.ndarray:
+    narrow = array.astype(np.dtype(dtype), copy=False)
+    return narrow if np.array_equal(narrow.astype(array.dtype, copy=False), array, equal_nan=True) else array

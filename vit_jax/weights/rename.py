@@ -24,7 +24,7 @@ class Row:
         uses the array: it is passed over in reading, and written as zeros.
       pattern: einops, from their axes to ours; None where the array stays as it is. Where a name is None, the axes of
         the zeros: "classes", "1 1 width".
-      optional: whether a checkpoint of the family may lack it.
+      optional: whether a checkpoint of the family may lack it. Zeros are written, or read, all the same.
     """
 
     theirs: str | None
@@ -123,7 +123,7 @@ def _rename(arrays: Arrays, routes: Sequence[_Route], sizes: Mapping[str, int]) 
     for route, block in ((r, b) for r in routes for b in (range(depth) if r.of_blocks else [0])):
         names = route.names(block)
         lacking = [name for name in names if name not in arrays]
-        if route.optional and len(lacking) == len(names):
+        if route.optional and names and len(lacking) == len(names):
             continue
         missing += lacking
         if not lacking:
