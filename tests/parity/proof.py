@@ -1,6 +1,7 @@
 """Proves a family: a tiny model of its own library, every tensor redrawn, computes here what it computes there."""
 
 import dataclasses
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +79,7 @@ def images(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 def activations(loaded: Loaded, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns what is computed here: "block00", …, "logits"; positions are resized where the images' size asks for it."""
+    """Returns what is computed here: "block00", …, "logits"; positions are resized where the images ask for it."""
     return _forward(loaded)(fitted(loaded, pixels.shape[1:3]).parameters, pixels)
 
 
@@ -194,8 +195,7 @@ def unseen_mutations(case: Case) -> set[str]:
 def _starred(name: str) -> str:
     """Returns the name with `*` for the number of a block.
 
-    >>> _starred("blocks.3.attn.qkv.weight")
-    'blocks.*.attn.qkv.weight'
+    >>> _starred("blocks.3.attn.qkv.weight"), _starred("Transformer/encoderblock_3/LayerNorm_0/bias")
+    ('blocks.*.attn.qkv.weight', 'Transformer/encoderblock_*/LayerNorm_0/bias')
     """
-    parts = name.replace("/", ".").split(".")
-    return ".".join("*" if part.isdigit() else part for part in parts)
+    return re.sub(r"(?<=[./])\d+(?=[./])|(?<=encoderblock_)\d+", "*", name)
