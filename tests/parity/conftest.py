@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "golden")]
 collect_ignore = (
     [] if importlib.util.find_spec("timm") and importlib.util.find_spec("transformers") else ["test_parity.py"]
 )
