@@ -10,15 +10,16 @@ from vit_jax import models
 from vit_jax.errors import UserError, pick
 from vit_jax.models import counts
 from vit_jax.shapes import Parameters
-from vit_jax.weights import adapt, bit, google
+from vit_jax.weights import adapt, big_vision, bit, google
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded
 from vit_jax.weights.rename import shortened
 
 log = logging.getLogger(__name__)
 
-# Each has recognises(file), load(file) and its inverse, save(loaded).
-FORMATS: dict[str, ModuleType] = {"bit": bit, "google": google}
+# Each has recognises(file), load(file) and its inverse, save(loaded). A recipe among the notes of what it saves is that
+# of the weights as the format made it change them.
+FORMATS: dict[str, ModuleType] = {"bit": bit, "google": google, "big_vision": big_vision}
 
 
 def of(file: File) -> str:
@@ -57,7 +58,7 @@ def save(loaded: Loaded, name: str) -> File:
       UserError: a format there is not, or one that has no place for some of the arrays.
     """
     file = pick(FORMATS, name, "format").save(loaded)
-    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe)})
+    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe)} | dict(file.notes))
 
 
 def has_zeroed_head(parameters: Parameters) -> bool:
