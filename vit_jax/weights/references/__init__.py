@@ -9,6 +9,8 @@ from vit_jax.errors import UserError, pick
 
 # For each format, who reads its files beside us. A module has activations(place, images) and version().
 LIBRARIES = {
+    "google": "vit_jax.weights.references.timm_npz",
+    "big_vision": "vit_jax.weights.references.timm_npz",
     "timm": "vit_jax.weights.references.timm",
     "huggingface": "vit_jax.weights.references.transformers",
 }
@@ -35,7 +37,7 @@ def activations(place: str, format: str, images: np.ndarray) -> dict[str, np.nda
     Args:
       place: a file or folder that the library itself reads.
       format: a name in LIBRARIES.
-      images: (batch, height, width, 3), normalised; at another size than the model's, the library resizes its positions.
+      images: (batch, height, width, 3), normalised; at another size than the model's, it resizes the positions.
 
     Returns:
       "block00", "block01", … (batch, tokens, width), and "logits": of a model without head, its features.
