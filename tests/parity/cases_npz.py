@@ -27,8 +27,7 @@ def state(model, seed=0):
 def plain(pool="token", **options):
     """Returns timm's model; "token" has a class token."""
     return VisionTransformer(
-        img_size=SIDE,
-        patch_size=4,
+        **{"img_size": SIDE, "patch_size": 4} | options,
         num_classes=7,
         global_pool=pool,
         embed_dim=make_timm.WIDTH,
@@ -38,7 +37,6 @@ def plain(pool="token", **options):
         class_token=pool == "token",
         fc_norm=False,
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-        **options,
     )
 
 

@@ -95,7 +95,8 @@ def fitted(loaded: Loaded, image_size: tuple[int, int], classes: int | None = No
     recipe = loaded.recipe
     options = recipe.model if classes is None else recipe.model | {"classes": classes}
     wanted = counts.shapes(models.build(**options), image_size)
-    parameters = adapt.fit(loaded.parameters, wanted, recipe.position_resize, new_head=classes is not None)
+    new_head = classes is not None
+    parameters = adapt.fit(loaded.parameters, wanted, recipe.position_resize, new_head, recipe.patch_resize)
     names = recipe.class_names if classes is None else ()
     return Loaded(parameters, dataclasses.replace(recipe, model=options, image_size=image_size, class_names=names))
 

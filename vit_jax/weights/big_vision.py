@@ -108,6 +108,7 @@ def load(file: File) -> Loaded:
         loss=google.loss(ours, prefix),
         class_names=(),
         position_resize="linear" if flexible else "linear_align_corners",
+        patch_resize="pseudo_inverse" if flexible else "",
         source=os.path.basename(file.place),
         license="Apache-2.0",
         origin={"format": "big_vision", "form": dataclasses.asdict(form)}
