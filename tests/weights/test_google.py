@@ -138,6 +138,12 @@ def test_the_arrays_tell_the_facts():
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(load(weights("mean")).parameters))
 
 
+@pytest.mark.parametrize(("classes", "loss"), [(21_843, "sigmoid"), (1_000, "softmax")])
+def test_imagenet_21k_was_learned_by_sigmoid(classes, loss):
+    head = {"head/kernel": np.ones((24, classes), np.float32), "head/bias": np.zeros(classes, np.float32)}
+    assert load(weights("mean") | head).recipe.loss == loss
+
+
 def test_half_a_head_is_refused():
     with pytest.raises(UserError, match="the weights lack: head/bias"):
         formats.load(File(without(weights("mean"), "head/bias")))
