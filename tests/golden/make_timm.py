@@ -11,6 +11,7 @@ Run with the packages of the `parity` extra, torchvision or not: python tests/go
 
 import importlib.util
 import pathlib
+import re
 import sys
 import unittest.mock
 from functools import partial
@@ -22,7 +23,7 @@ WIDTH, DEPTH, HEADS, MLP_HIDDEN, PATCH, SIDE, CLASSES = 24, 3, 4, 40, 4, 16, 7
 
 
 # timm imports torchvision at its top and a Vision Transformer uses none of it; where it is absent, mocks will do.
-if importlib.util.find_spec("torchvision") is None:
+if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
     for module in ("", ".datasets", ".models", ".models.feature_extraction", ".ops", ".ops.misc", ".transforms"):
         sys.modules[f"torchvision{module}"] = unittest.mock.MagicMock()
     sys.modules["torchvision.transforms.functional"] = unittest.mock.MagicMock()
@@ -63,7 +64,10 @@ def redraw(random, shape, name):
 def google(state, heads=HEADS):
     """Returns timm's state under Google's names: Linear is (out, in) there and (in, out) here, heads have an axis."""
     state = {name: tensor.numpy().astype(np.float32) for name, tensor in state.items()}
-    width, depth = len(state["norm.weight"]), sum(name.endswith(".mlp.fc1.bias") for name in state)
+    width, depth = (
+        len(state["norm.weight"]),
+        sum(bool(re.fullmatch(r"blocks\.\d+\.norm1\.bias", name)) for name in state),
+    )
     head_width = width // heads
     arrays = {
         "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),

@@ -1,6 +1,7 @@
 """Proves a family: a tiny model of its own library, every tensor redrawn, computes here what it computes there."""
 
 import dataclasses
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +102,8 @@ def fitted(loaded: Loaded, image_size: tuple[int, int], classes: int | None = No
         options["classes"] = classes
         options.pop("pre_logits", None)
     wanted = counts.shapes(models.build(**options), image_size)
-    parameters = adapt.fit(loaded.parameters, wanted, recipe.position_resize, new_head=classes is not None)
+    new_head = classes is not None
+    parameters = adapt.fit(loaded.parameters, wanted, recipe.position_resize, new_head, recipe.patch_resize)
     names = recipe.class_names if classes is None else ()
     return Loaded(parameters, dataclasses.replace(recipe, model=options, image_size=image_size, class_names=names))
 
@@ -210,8 +212,7 @@ def unseen_mutations(case: Case) -> set[str]:
 def _starred(name: str) -> str:
     """Returns the name with `*` for the number of a block.
 
-    >>> _starred("blocks.3.attn.qkv.weight")
-    'blocks.*.attn.qkv.weight'
+    >>> _starred("blocks.3.attn.qkv.weight"), _starred("Transformer/encoderblock_3/LayerNorm_0/bias")
+    ('blocks.*.attn.qkv.weight', 'Transformer/encoderblock_*/LayerNorm_0/bias')
     """
-    parts = name.replace("/", ".").split(".")
-    return ".".join("*" if part.isdigit() else part for part in parts)
+    return re.sub(r"(?<=[./])\d+(?=[./])|(?<=encoderblock_)\d+", "*", name)

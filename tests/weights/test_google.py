@@ -35,9 +35,9 @@ def load(arrays):
     return google.load(File(arrays))
 
 
-def save(parameters, numbering="original"):
-    recipe = dataclasses.replace(load(weights("mean")).recipe, origin={"format": "google", "numbering": numbering})
-    return google.save(Loaded(parameters, recipe)).arrays
+def save(loaded, numbering="original"):
+    recipe = dataclasses.replace(loaded.recipe, origin={"format": "google", "numbering": numbering})
+    return google.save(Loaded(loaded.parameters, recipe)).arrays
 
 
 @functools.cache
@@ -94,11 +94,11 @@ def test_swapping_any_two_tensors_of_a_shape_shows_in_the_logits():
 @pytest.mark.parametrize("numbering", google.NUMBERINGS)
 @pytest.mark.parametrize("pool", GOLDEN)
 def test_there_and_back_is_the_same_to_the_bit(pool, numbering):
-    theirs = save(load(weights(pool) | pre_logits(pool)).parameters, numbering)
+    theirs = save(load(weights(pool) | pre_logits(pool)), numbering)
     if numbering == "linen":
         assert "Transformer/encoderblock_2/LayerNorm_1/scale" in theirs
         assert not any("LayerNorm_2" in name or "_3/" in name for name in theirs)
-        theirs = save(load(theirs).parameters)
+        theirs = save(load(theirs))
     wanted = weights(pool) | pre_logits(pool)
     assert set(theirs) == set(wanted)
     assert all(theirs[name].tobytes() == array.tobytes() for name, array in wanted.items())
@@ -138,6 +138,17 @@ def test_the_arrays_tell_the_facts():
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(load(weights("mean")).parameters))
 
 
+@pytest.mark.parametrize(("classes", "loss"), [(21_843, "sigmoid"), (1_000, "softmax")])
+def test_imagenet_21k_was_learned_by_sigmoid(classes, loss):
+    head = {"head/kernel": np.ones((24, classes), np.float32), "head/bias": np.zeros(classes, np.float32)}
+    assert load(weights("mean") | head).recipe.loss == loss
+
+
+def test_half_a_head_is_refused():
+    with pytest.raises(UserError, match="the weights lack: head/bias"):
+        formats.load(File(without(weights("mean"), "head/bias")))
+
+
 def test_a_zeroed_head_is_said(caplog):
     arrays = weights("class_token")
     with caplog.at_level(logging.WARNING):
@@ -169,7 +180,7 @@ def without(arrays, name):
             lambda arrays: arrays | {"conv_root/kernel": np.zeros((7, 7, 3, 64), np.float32)},
             "missing: gn_root/bias, gn_root/scale",
         ),
-        (lambda arrays: without(arrays, "head/bias"), "missing: head/bias"),
+        (lambda arrays: without(arrays, "embedding/bias"), "missing: embedding/bias"),
         (lambda arrays: without(arrays, "cls"), "17 positions, 0 of them .* not a square"),
         (lambda arrays: arrays | {"stem/kernel": np.zeros(1, np.float32)}, "unknown: stem/kernel"),
         (lambda arrays: arrays | {"head/bias": np.zeros(7, np.int32)}, "floats; of another kind: head/bias int32"),

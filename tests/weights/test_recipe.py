@@ -44,6 +44,8 @@ def changed(**changes):
         (changed(class_names="cat"), "class_names is a list of words"),
         (changed(class_names=[1]), "class_names is a list of words"),
         (changed(position_resize="cubik"), 'Did you mean "cubic"'),
+        (changed(patch_resize="pseudo"), 'Choose from: pseudo_inverse|Did you mean "pseudo_inverse"'),
+        (changed(patch_resize=None), "patch_resize is the name of a way to resize patches"),
         (changed(loss=1), "loss is the name of a loss; got 1"),
         (changed(source=None), "source is a line of text"),
         ("[]", r"a recipe is a JSON object; got \[\]"),

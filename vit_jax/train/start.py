@@ -80,7 +80,9 @@ def parameters(
     refuse_differences(upstream, Trained(objective.model, fresh, recipe, ""))
     mine = objectives.of_the_model(fresh)
     new_head |= not upstream.recipe.model["classes"]
-    fitted = adapt.fit(upstream.parameters, mine, upstream.recipe.position_resize, new_head)
+    fitted = adapt.fit(
+        upstream.parameters, mine, upstream.recipe.position_resize, new_head, upstream.recipe.patch_resize
+    )
     inherited = dataclasses.replace(
         recipe, position_resize=upstream.recipe.position_resize, source=f"from {upstream.recipe.source or path}"
     )

@@ -7,26 +7,32 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from vit_jax.errors import pick
 from vit_jax.models.positions import resize
 from vit_jax.shapes import Parameters, PyTree
+from vit_jax.weights import patches
 from vit_jax.weights.rename import refuse
 
 # What reads the features. A model that is built without them, or without pre_logits, does without.
 HEADS = ("head/", "head_distillation/")
+EMBEDDING = "patch_embedding/kernel"
 
 
-def fit(parameters: Parameters, target: PyTree, kernel: str, new_head: bool = False) -> Parameters:
+def fit(
+    parameters: Parameters, target: PyTree, kernel: str, new_head: bool = False, patch_resize: str = ""
+) -> Parameters:
     """Returns `parameters` in the shapes of `target` (paper, section 3.2).
 
     `pre_logits` and head go where the target has none. The head is the target's own where the numbers of classes
     differ, where `pre_logits` went (it read other features) or where `new_head` asks for it. The grid of positions is
-    resized where the target's differs.
+    resized where the target's differs, and the patch embedding where the weights are for patches of any size.
 
     Args:
       parameters: nested dict of arrays in our layout.
       target: nested dict of the model's initial arrays, or of their `jax.ShapeDtypeStruct`, whose new head is zeros.
       kernel: name in models.positions.RESIZE; it belongs to the weights' family.
       new_head: take the target's head even if the weights have one of the same shape.
+      patch_resize: name in weights.patches.RESIZE; "" refuses patches of another size.
 
     Raises:
       UserError: everything that does not fit otherwise, in one message.
@@ -41,6 +47,10 @@ def fit(parameters: Parameters, target: PyTree, kernel: str, new_head: bool = Fa
     grid, place = came.get("positions/grid"), wanted.get("positions/grid")
     if grid is not None and place is not None and grid.shape[2:] == place.shape[2:]:
         came["positions/grid"] = resize(jnp.asarray(grid), place.shape[:2], kernel)
+    embedding, wanted_embedding = came.get(EMBEDDING), wanted.get(EMBEDDING)
+    if patch_resize and embedding is not None and wanted_embedding is not None:
+        change = pick(patches.RESIZE, patch_resize, "way to resize patches")
+        came[EMBEDDING] = change(np.asarray(embedding), wanted_embedding.shape[:2])
 
     refuse_misfits(came, wanted)
     return unflatten_dict({name: np.asarray(came[name], leaf.dtype) for name, leaf in wanted.items()}, sep="/")

@@ -12,7 +12,7 @@ from vit_jax.models import counts
 from vit_jax.models.bit import Bit
 from vit_jax.models.vit import Vit
 from vit_jax.shapes import Parameters
-from vit_jax.weights import adapt, bit, google, huggingface, timm
+from vit_jax.weights import adapt, big_vision, bit, google, huggingface, timm
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded
 from vit_jax.weights.recipe import Recipe
@@ -20,8 +20,15 @@ from vit_jax.weights.rename import shortened
 
 log = logging.getLogger(__name__)
 
-# Each has recognises(file), load(file) and its inverse, save(loaded).
-FORMATS: dict[str, ModuleType] = {"bit": bit, "google": google, "huggingface": huggingface, "timm": timm}
+# Each has recognises(file), load(file) and its inverse, save(loaded). A recipe among the notes of what it saves is that
+# of the weights as the format made it change them.
+FORMATS: dict[str, ModuleType] = {
+    "big_vision": big_vision,
+    "bit": bit,
+    "google": google,
+    "huggingface": huggingface,
+    "timm": timm,
+}
 
 
 def of(file: File) -> str:

@@ -1,5 +1,6 @@
 """Tables of positions in foreign files: flat, the prefix tokens' first; here a grid, and the prefix tokens' apart."""
 
+import dataclasses
 import math
 from collections.abc import MutableMapping
 
@@ -7,7 +8,9 @@ import einops
 import numpy as np
 
 from vit_jax.errors import UserError
+from vit_jax.shapes import Parameters
 from vit_jax.weights import facts
+from vit_jax.weights.loaded import Loaded
 
 TOKENS = ("class_token", "distillation_token")
 
@@ -36,8 +39,37 @@ def unfold(ours: MutableMapping[str, np.ndarray], image_size: tuple[int, int] | 
         ours["positions/prefix"] = prefixes
 
 
+def taken_in(loaded: Loaded) -> Loaded:
+    """Returns the same model with a class token that has taken its position in, which the model adds to it anyway."""
+    table = dict(loaded.parameters.get("positions", {}))
+    if "prefix" not in table or "distillation_token" in loaded.parameters:
+        return loaded
+    token = loaded.parameters["class_token"] + table.pop("prefix")
+    return _changed(loaded, {"positions": table, "class_token": token}, "learned_patches")
+
+
+def of_zeros(loaded: Loaded) -> Loaded:
+    """Returns the same model with a position for its class token, of zeros if it had none."""
+    table = dict(loaded.parameters.get("positions", {}))
+    if "grid" not in table or "prefix" in table or "class_token" not in loaded.parameters:
+        return loaded
+    zeros = np.zeros_like(loaded.parameters["class_token"])
+    return _changed(loaded, {"positions": table | {"prefix": zeros}}, "learned")
+
+
+def _changed(loaded: Loaded, changes: Parameters, positions: str) -> Loaded:
+    recipe = dataclasses.replace(loaded.recipe, model=loaded.recipe.model | {"positions": positions})
+    return Loaded({**loaded.parameters, **changes}, recipe)
+
+
 def fold(ours: MutableMapping[str, np.ndarray]) -> None:
-    """Puts `positions/table` in the place of the two that `unfold` makes."""
+    """Puts `positions/table` in the place of the two that `unfold` makes.
+
+    Raises:
+      UserError: the model learned no positions.
+    """
+    if "positions/grid" not in ours:
+        raise UserError("these files hold learned positions, and the model has none; choose another format to write")
     table = einops.rearrange(ours.pop("positions/grid"), "rows columns width -> (rows columns) width")
     ours["positions/table"] = np.concatenate([ours.pop("positions/prefix", table[:0]), table])
 

@@ -13,6 +13,7 @@ import numpy as np
 from vit_jax.data import augment
 from vit_jax.errors import UserError, construct, one_line, pick
 from vit_jax.models.positions import RESIZE
+from vit_jax.weights import patches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Recipe:
       position_resize: name of the kernel in models.positions.RESIZE for another image size.
       source: a line that says where the arrays come from.
       license: the terms they were published under, as a short name; "" where the file does not say.
+      patch_resize: name in weights.patches.RESIZE for patches of another size; "" where the weights are for one size.
       origin: the "format" of the file they were read from, and what only writing such a file again asks for.
 
     Raises:
@@ -47,12 +49,15 @@ class Recipe:
     position_resize: str
     source: str
     license: str = ""
+    patch_resize: str = ""
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         for name in WANTED:
             _check(name, getattr(self, name))
         pick(RESIZE, self.position_resize, "kernel to resize positions")
+        if self.patch_resize:
+            pick(patches.RESIZE, self.patch_resize, "way to resize patches")
 
     def normalized(self, pixels: np.ndarray) -> jax.Array:
         """Returns uint8 RGB images (batch, height, width, 3) as the model is to see them, float32.
@@ -122,5 +127,6 @@ WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "position_resize": (_is_line, "the name of a kernel"),
     "source": (_is_line, "a line of text"),
     "license": (_is_line, "a line of text"),
+    "patch_resize": (_is_line, "the name of a way to resize patches"),
     "origin": (_is_plain, "a dict of plain JSON values (lists, not tuples)"),
 }

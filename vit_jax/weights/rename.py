@@ -104,7 +104,11 @@ def to_theirs(arrays: Arrays, rows: Sequence[Row], sizes: Mapping[str, int] | No
     """Returns our `arrays` under their names and in their shapes: the exact inverse of `to_ours`."""
     routes = [_Route(_each(row.ours), _each(row.theirs), _reversed(row.pattern), row.optional, (2, 1)) for row in rows]
     lost = [n for r in routes if not r.targets for n, a in arrays.items() if r.block_of(n) is not None and np.any(a)]
-    refuse("some arrays have no place in these files", {"not zero": lost}, "Choose another format to write.")
+    refuse(
+        "some arrays have no place in these files",
+        {"unknown": [n for n in arrays if all(r.block_of(n) is None for r in routes)], "not zero": lost},
+        "Choose another format to write.",
+    )
     return _rename(arrays, routes, sizes or {})
 
 

@@ -9,6 +9,8 @@ from vit_jax.errors import UserError, pick
 
 # For each format, who reads its files beside us. A module has activations(place, images) and version().
 LIBRARIES = {
+    "google": "vit_jax.weights.references.timm_npz",
+    "big_vision": "vit_jax.weights.references.timm_npz",
     "timm": "vit_jax.weights.references.timm",
     "huggingface": "vit_jax.weights.references.transformers",
 }
