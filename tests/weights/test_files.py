@@ -45,9 +45,17 @@ UNDER_A_LIMIT = {
     "long": ({"x.safetensors": hostile.safetensors(b" " * 10**8)}, "x.safetensors", "header claims 100,000,000"),
     "lists": ({"x.safetensors": hostile.safetensors(b'{"a": ' + LISTS + b"}")}, "x.safetensors", "another form"),
     "nested": ({"x.safetensors": hostile.safetensors(b'{"a":' * 10**6)}, "x.safetensors", "nested too deep"),
-    "config": ({"model.safetensors": FINE, "config.json": bytes(10**8)}, ".", "config.json is not .*more than"),
-    "config-lists": ({"model.safetensors": FINE, "config.json": LISTS}, ".", "config.json is not .*holds a list"),
-    "index": ({files.INDEX: bytes(10**8)}, ".", "index.json is not .*more than"),
+    "config": (
+        {"model.safetensors": FINE, "config.json": bytes(10**8)},
+        ".",
+        "config.json is no whole JSON object .*more than",
+    ),
+    "config-lists": (
+        {"model.safetensors": FINE, "config.json": LISTS},
+        ".",
+        "config.json is no whole JSON object .*holds a list",
+    ),
+    "index": ({files.INDEX: bytes(10**8)}, ".", "index.json is no whole JSON object .*more than"),
 }
 READ_ALL = """
 import json, resource, sys, time
@@ -124,14 +132,22 @@ def test_a_command_says_so_in_one_line_and_exits_with_2(tmp_path, capsys):
         (
             {"x.safetensors": FINE, "config.json": []},
             "x.safetensors",
-            "config.json is not .*holds a list, wanted an object",
+            "config.json is no whole JSON object .*holds a list, wanted an object",
         ),
-        ({"x.safetensors": FINE, "config.json": b"{"}, "x.safetensors", "config.json is not .*Expecting"),
-        ({"x.safetensors": FINE, "config.json": b"\xff\xfe{"}, "x.safetensors", "config.json is not .*codec"),
+        (
+            {"x.safetensors": FINE, "config.json": b"{"},
+            "x.safetensors",
+            "config.json is no whole JSON object .*Expecting",
+        ),
+        (
+            {"x.safetensors": FINE, "config.json": b"\xff\xfe{"},
+            "x.safetensors",
+            "config.json is no whole JSON object .*codec",
+        ),
         (
             {"x.safetensors": FINE, "preprocessor_config.json": b'"a"'},
             "x.safetensors",
-            "preprocessor_config.json is not",
+            "preprocessor_config.json is no whole",
         ),
         (
             {"x.safetensors": hostile.safetensors({"a\n": entry([2], 0, 8)}, bytes(8))},
