@@ -27,7 +27,9 @@ ARRAYS = {
 FINE = hostile.safetensors({"a": entry([2], 0, 8)}, bytes(8))
 LISTS = b"[" + b"[]," * 2_500_000 + b"0]"
 
-# What must be refused with little memory: files by path, the one that is read, what is said.
+BOMB = npz.MARK + zlib.compress(bytes(2**25))
+
+# What must be refused with little memory: files by name, the one that is read, what is said.
 UNDER_A_LIMIT = {
     "deflate": ({"x.npz": hostile.archive_of(hostile.zeros_packed(4000), 4_194_304_061)}, "x.npz", "unpacks to"),
     "understated": ({"x.npz": hostile.archive_of(hostile.zeros_packed(4000), 2**25)}, "x.npz", "claims shape"),
@@ -36,18 +38,26 @@ UNDER_A_LIMIT = {
     "header": ({"x.npz": hostile.npz(hostile.npy_of(b" " * 2**26, version=2))}, "x.npz", "unpacks to|odd header"),
     "literal": ({"x.npz": hostile.npz(hostile.npy_of(b"(" * 9_999))}, "x.npz", "odd header"),
     "members": ({"x.npz": hostile.archive_of(b"", 0, repeats=10**6)}, "x.npz", "a part of"),
-    "notes": ({"x.npz": hostile.npz(b"", comment=npz.MARK + zlib.compress(bytes(2**26)))}, "x.npz", "magic"),
+    "notes": ({"x.npz": hostile.npz(hostile.claiming("(4,)"), comment=BOMB)}, "x.npz", "too long"),
     "terabytes": (
         {"x.safetensors": hostile.safetensors({"a": entry([2**40], 0, 2**42)}, b"")},
         "x.safetensors",
         "take",
     ),
-    "long": ({"x.safetensors": hostile.safetensors(b" " * 10**8)}, "x.safetensors", "header claims 100,000,000"),
+    "long": ({"x.safetensors": hostile.safetensors(b" " * 2**24)}, "x.safetensors", "header claims 16,777,216"),
     "lists": ({"x.safetensors": hostile.safetensors(b'{"a": ' + LISTS + b"}")}, "x.safetensors", "another form"),
     "nested": ({"x.safetensors": hostile.safetensors(b'{"a":' * 10**6)}, "x.safetensors", "nested too deep"),
-    "config": ({"model.safetensors": FINE, "config.json": bytes(10**8)}, ".", "config.json is not .*more than"),
-    "config-lists": ({"model.safetensors": FINE, "config.json": LISTS}, ".", "config.json is not .*holds a list"),
-    "index": ({files.INDEX: bytes(10**8)}, ".", "index.json is not .*more than"),
+    "config": (
+        {"model.safetensors": FINE, "config.json": bytes(2**24)},
+        ".",
+        "config.json is no whole JSON object .*more than",
+    ),
+    "config-lists": (
+        {"model.safetensors": FINE, "config.json": LISTS},
+        ".",
+        "config.json is no whole JSON object .*holds a list",
+    ),
+    "index": ({files.INDEX: bytes(2**24)}, ".", "index.json is no whole JSON object .*more than"),
 }
 READ_ALL = """
 import json, resource, sys, time
@@ -124,14 +134,22 @@ def test_a_command_says_so_in_one_line_and_exits_with_2(tmp_path, capsys):
         (
             {"x.safetensors": FINE, "config.json": []},
             "x.safetensors",
-            "config.json is not .*holds a list, wanted an object",
+            "config.json is no whole JSON object .*holds a list, wanted an object",
         ),
-        ({"x.safetensors": FINE, "config.json": b"{"}, "x.safetensors", "config.json is not .*Expecting"),
-        ({"x.safetensors": FINE, "config.json": b"\xff\xfe{"}, "x.safetensors", "config.json is not .*codec"),
+        (
+            {"x.safetensors": FINE, "config.json": b"{"},
+            "x.safetensors",
+            "config.json is no whole JSON object .*Expecting",
+        ),
+        (
+            {"x.safetensors": FINE, "config.json": b"\xff\xfe{"},
+            "x.safetensors",
+            "config.json is no whole JSON object .*codec",
+        ),
         (
             {"x.safetensors": FINE, "preprocessor_config.json": b'"a"'},
             "x.safetensors",
-            "preprocessor_config.json is not",
+            "preprocessor_config.json is no whole",
         ),
         (
             {"x.safetensors": hostile.safetensors({"a\n": entry([2], 0, 8)}, bytes(8))},

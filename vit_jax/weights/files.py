@@ -80,10 +80,9 @@ def _file(place: epath.Path) -> File:
     arrays, notes = READERS[place.suffix](place)
     if odd := [name for name in arrays if len(name) > LONGEST_NAME or one_line(name) != name]:
         raise UserError(f"{place} has {len(odd)} arrays of names that are no names, such as {odd[0][:40]!r}")
-    # Google's files stand alone: a config beside one, such as a run's own, says nothing about it.
-    return (
-        File(arrays, notes=notes, place=os.fspath(place)) if place.suffix == ".npz" else _beside(place, arrays, notes)
-    )
+    if place.suffix == ".npz":  # Google's stand alone: a config beside one, such as a run's, says nothing about it
+        return File(arrays, notes=notes, place=os.fspath(place))
+    return _beside(place, arrays, notes)
 
 
 def _folder(folder: epath.Path) -> File:
@@ -102,6 +101,10 @@ def shards(index: epath.Path) -> list[str]:
 
 
 def _weight_map(index: epath.Path) -> dict[str, str]:
+    """Returns the names of arrays, and of the file that holds each: one in the index's own folder.
+
+    The file there may itself be a link to elsewhere: Hugging Face's cache is made of such links.
+    """
     weight_map = json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise UserError(f"{index} has no weight_map from names of arrays to names of files; download it again")
@@ -112,10 +115,6 @@ def _weight_map(index: epath.Path) -> dict[str, str]:
 
 
 def _shards(index: epath.Path) -> Arrays:
-    """Returns the arrays of all the files that an index names.
-
-    A file there may itself be a link to elsewhere: Hugging Face's cache is made of such links.
-    """
     weight_map = _weight_map(index)
     arrays: dict[str, np.ndarray] = {}
     for shard in shards(index):
@@ -141,7 +140,7 @@ def json_object(path: epath.Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise UserError(f"{path} is not what it should be ({str(error)[:200]}); download it again") from None
+        raise UserError(f"{path} is no whole JSON object ({str(error)[:200]}); download it again") from None
 
 
 def _refuse_pipes(place: epath.Path) -> None:
