@@ -31,7 +31,7 @@ def eva02_angles(rows: int, columns: int, pairs: int) -> PositionGrid:
     """
     frequencies = 10_000.0 ** -(jnp.arange(pairs // 2) / (pairs // 2))
     y, x = jnp.arange(rows) / rows * 16, jnp.arange(columns) / columns * 16
-    return _of_both_axes(jnp.outer(y, frequencies), jnp.outer(x, frequencies))
+    return _of_both_axes(y, x, frequencies)
 
 
 def dinov3_angles(rows: int, columns: int, pairs: int) -> PositionGrid:
@@ -41,12 +41,12 @@ def dinov3_angles(rows: int, columns: int, pairs: int) -> PositionGrid:
     """
     frequencies = 100.0 ** -(jnp.arange(pairs // 2) / (pairs // 2))
     y, x = (2 * (jnp.arange(count) + 0.5) / count - 1 for count in (rows, columns))
-    return 2 * jnp.pi * _of_both_axes(jnp.outer(y, frequencies), jnp.outer(x, frequencies))
+    return 2 * jnp.pi * _of_both_axes(y, x, frequencies)
 
 
-def _of_both_axes(of_rows: jax.Array, of_columns: jax.Array) -> PositionGrid:
-    along_rows = einops.repeat(of_rows, "rows half -> rows columns half", columns=of_columns.shape[0])
-    along_columns = einops.repeat(of_columns, "columns half -> rows columns half", rows=of_rows.shape[0])
+def _of_both_axes(y: jax.Array, x: jax.Array, frequencies: jax.Array) -> PositionGrid:
+    along_rows = einops.repeat(jnp.outer(y, frequencies), "rows half -> rows columns half", columns=len(x))
+    along_columns = einops.repeat(jnp.outer(x, frequencies), "columns half -> rows columns half", rows=len(y))
     return jnp.concatenate([along_rows, along_columns], axis=-1)
 
 

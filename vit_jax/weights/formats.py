@@ -17,7 +17,8 @@ from vit_jax.weights.rename import shortened
 
 log = logging.getLogger(__name__)
 
-# Each has recognises(file), load(file) and its inverse, save(loaded).
+# Each has recognises(file), load(file) and its inverse, save(loaded). A recipe among the notes of what it saves is that
+# of the weights as the format made it change them.
 FORMATS: dict[str, ModuleType] = {"bit": bit, "google": google, "huggingface": huggingface}
 
 
@@ -57,7 +58,7 @@ def save(loaded: Loaded, name: str) -> File:
       UserError: a format there is not, or one that has no place for some of the arrays.
     """
     file = pick(FORMATS, name, "format").save(loaded)
-    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe), **file.notes})
+    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe)} | dict(file.notes))
 
 
 def has_zeroed_head(parameters: Parameters) -> bool:

@@ -42,10 +42,14 @@ def odd_dtypes(arrays: Arrays) -> dict[str, str]:
 
 
 def as_published(arrays: Arrays, origin: Mapping[str, Any]) -> Arrays:
-    """Returns `arrays` in the dtypes that `odd_dtypes` found, but for those whose values these cannot hold any more."""
-    return {name: _narrowed(array, origin.get("dtypes", {}).get(name, "float32")) for name, array in arrays.items()}
+    """Returns `arrays` in the dtypes that `odd_dtypes` found when they were read, where those still hold their values.
+
+    What was fine-tuned, or resized, stays in float32: bfloat16 would round it.
+    """
+    dtypes = origin.get("dtypes", {})
+    return {name: _exactly(array, np.dtype(dtypes.get(name, "float32"))) for name, array in arrays.items()}
 
 
-def _narrowed(array: np.ndarray, dtype: str) -> np.ndarray:
-    narrow = array.astype(np.dtype(dtype), copy=False)
-    return narrow if np.array_equal(narrow.astype(array.dtype, copy=False), array, equal_nan=True) else array
+def _exactly(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    cast = array.astype(dtype, copy=False)
+    return cast if np.array_equal(cast.astype(array.dtype), array, equal_nan=True) else array
