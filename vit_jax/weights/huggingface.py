@@ -163,6 +163,6 @@ def _without(arrays: Arrays, pattern: str, what: str) -> Arrays:
 def _license(place: str) -> str:
     """Returns the license that the model card beside the weights names in its front matter."""
     card = epath.Path(place).parent / "README.md"
-    front = card.read_text().split("---\n") if place and card.exists() else []
+    front = card.read_bytes().decode(errors="replace").split("---\n") if place and card.exists() else []
     found = re.search(r"^license: *(\S+)", front[1], re.MULTILINE) if len(front) > 2 and not front[0] else None
     return found[1] if found else ""

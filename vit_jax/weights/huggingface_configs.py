@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vit_jax.errors import UserError, pick
+from vit_jax.errors import UserError, check_kind, pick
 from vit_jax.models.attention import BIASES
 from vit_jax.models.vit import Vit
 from vit_jax.weights import facts
@@ -17,10 +17,15 @@ def settings(config: Mapping[str, Any], family: Family) -> dict[str, Any]:
     """Returns what the config says of the vision model, or what the library takes for granted.
 
     Raises:
-      UserError: something that no model here computes.
+      UserError: a value of another kind, or something that no model here computes.
     """
     inner = config.get("vision_config") if config["model_type"] == family.wrapper else config
-    found = {key: (inner or {}).get(key, default) for key, default in family.defaults.items()}
+    inner = inner if isinstance(inner, Mapping) else {}
+    found = {key: inner.get(key, default) for key, default in family.defaults.items()}
+    for key, default in family.defaults.items():
+        if default is not None and key not in ("image_size", "patch_size"):
+            check_kind(f"{key} of config.json", found[key], type(default))
+    pair(found["image_size"])
     if found.get("rope_theta", 100.0) != 100.0:
         raise UserError(f"rotary positions turn from rope_theta 100 here; got {found['rope_theta']}")
     if found.get("pooler_act", "tanh") != "tanh":
@@ -47,9 +52,11 @@ def model_options(settings: Mapping[str, Any], family: Family, kind: Class, ours
 
 
 def pair(size: Any) -> tuple[int, int]:
-    """Returns (height, width) of a size that a config gives as one number or as two."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
+    """Returns (height, width) of a size that a config gives as one number or as two; raises UserError for another."""
+    sides = (size, size) if isinstance(size, int) else size
+    if not isinstance(sides, list | tuple) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
+        raise UserError(f"image_size of config.json is a number of pixels, or [height, width]; got {size!r}")
+    return sides[0], sides[1]
 
 
 def covered(image_size: Any, stride: tuple[int, int]) -> tuple[int, int]:
@@ -61,6 +68,8 @@ def covered(image_size: Any, stride: tuple[int, int]) -> tuple[int, int]:
 def class_names(config: Mapping[str, Any], classes: int) -> tuple[str, ...]:
     """Returns the names of the classes, unless they are the library's own LABEL_0, LABEL_1, …"""
     labels = config.get("id2label") or {}
+    if not isinstance(labels, Mapping) or not all(str(key).isdecimal() for key in labels):
+        raise UserError("id2label of config.json has a name for each number of a class; correct it, or take it out")
     names = tuple(str(name) for _, name in sorted((int(key), name) for key, name in labels.items()))
     return names if len(names) == classes and names != _unnamed(classes) else ()
 
@@ -80,6 +89,9 @@ def written(
     size, made = model.size, model.architecture
     height, width = pair(image_size)
     biased = BIASES[made.attention_bias]
+    together = {"qkv", "none"} if "qkv_bias" in family.defaults else {"qkv"}
+    if "key_bias" not in family.defaults and made.attention_bias not in together:
+        raise UserError(f"its attention has biases {' or '.join(sorted(together))}, and this one {made.attention_bias}")
     values = {
         "hidden_size": size.width,
         "num_hidden_layers": size.depth,

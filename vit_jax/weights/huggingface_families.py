@@ -243,7 +243,7 @@ FAMILIES = {
 }
 
 
-def of(model_type: str) -> tuple[str, Family]:
+def of(model_type: Any) -> tuple[str, Family]:
     """Returns the name and the family of a config's model_type; raises UserError for one that is not read here."""
     for name, family in FAMILIES.items():
         if model_type in (name, family.wrapper):

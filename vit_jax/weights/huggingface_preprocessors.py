@@ -21,11 +21,11 @@ def read(given: Mapping[str, Any], published: Mapping[str, Any]) -> dict[str, An
       UserError: a resampling that is not known here, or sizes that are none.
     """
     asked = {**published, **given}
-    # transformers takes mean and std from pixel * rescale_factor, we take them from pixel / 255.
-    scale = 255 * (asked.get("rescale_factor", 1 / 255) if asked.get("do_rescale", True) else 1)
-    normalised = asked.get("do_normalize", True)
-    mean, std = (asked["image_mean"], asked["image_std"]) if normalised else ((0.0,) * 3, (1.0,) * 3)
     try:
+        # transformers takes mean and std from pixel * rescale_factor, we take them from pixel / 255.
+        scale = 255 * (asked.get("rescale_factor", 1 / 255) if asked.get("do_rescale", True) else 1)
+        normalised = asked.get("do_normalize", True)
+        mean, std = (asked["image_mean"], asked["image_std"]) if normalised else ((0.0,) * 3, (1.0,) * 3)
         size, edge = asked["size"], _edge(asked["size"])
         keeps_ratio = "shortest_edge" in (size if isinstance(size, Mapping) else published["size"])
         kept = _edge(asked["crop_size"]) / edge if asked.get("do_center_crop") else 1.0
@@ -46,7 +46,7 @@ def read(given: Mapping[str, Any], published: Mapping[str, Any]) -> dict[str, An
         ) from None
 
 
-def _edge(size: Any) -> int:
+def _edge(size: Any) -> Any:
     """Returns the one edge of a size: a number in old files, else by name."""
     return size if not isinstance(size, Mapping) else size["shortest_edge" if "shortest_edge" in size else "height"]
 

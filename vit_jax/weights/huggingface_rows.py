@@ -7,7 +7,7 @@ QUERIES = "(heads dim) width -> width heads dim"
 OUT = "out (heads dim) -> heads dim out"
 
 
-def linear(theirs: str, ours: str, pattern: str = "out in -> in out", optional: bool = False) -> Rows:
+def linear(theirs: str, ours: str, pattern: str = "outputs inputs -> inputs outputs", optional: bool = False) -> Rows:
     """Returns the rows of a dense layer."""
     weight, bias = Row(f"{theirs}.weight", f"{ours}/kernel", pattern), Row(f"{theirs}.bias", f"{ours}/bias")
     return tuple(Row(row.theirs, row.ours, row.pattern, optional) for row in (weight, bias))
@@ -182,7 +182,7 @@ HEADS: dict[str, Rows] = {
         *linear("distillation_classifier", "head_distillation"),
     ),
     "visual_projection": (
-        Row("visual_projection.weight", "head/kernel", "out in -> in out"),
+        Row("visual_projection.weight", "head/kernel", "outputs inputs -> inputs outputs"),
         Row(None, "head/bias", "classes"),
     ),
     "": (),
