@@ -224,12 +224,12 @@ def test_a_broken_config_is_one_line(text: str, message: str, tmp_path: Path, ca
     assert message in complaint(capsys, "train", f"--config={tmp_path / 'broken.py'}")
 
 
-RECIPE = Recipe({}, (8, 8), (0.5,) * 3, (0.5,) * 3, {"kind": "squash"}, "softmax", (), "linear", "")
+NARROW = {"size": {"width": 8, "depth": 1, "mlp_hidden": 24, "heads": 2, "patch": [4, 4]}, "classes": 10}
+RECIPE = Recipe(NARROW, (8, 8), (0.5,) * 3, (0.5,) * 3, {"kind": "squash"}, "softmax", (), "linear", "")
 
 
 def test_weights_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    narrow = {"width": 8, "depth": 1, "mlp_hidden": 24, "heads": 2, "patch": (4, 4)}
-    shapes = counts.shapes(models.build(narrow, classes=10), (8, 8))
+    shapes = counts.shapes(models.build(**NARROW), (8, 8))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
     np.savez(tmp_path / "narrow.npz", **google.save(Loaded(zeros, RECIPE)).arrays)
     arguments = ["train", f"--config={write_config(tmp_path)}", f"--workdir={tmp_path / 'run'}"]
