@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from vit_jax import models
 from vit_jax.evaluate import certificate
 from vit_jax.models import counts
-from vit_jax.weights import adapt, formats, npz
+from vit_jax.weights import adapt, formats
 from vit_jax.weights.files import File
 
 FAMILIES = sorted((Path(__file__).parents[1] / "golden" / "families").glob("*.npz"))
@@ -17,8 +18,12 @@ FAMILIES = sorted((Path(__file__).parents[1] / "golden" / "families").glob("*.np
 
 def read(path):
     """Returns the checkpoint in a golden file, and all else that is in it."""
-    golden, _ = npz.read(path)
-    arrays = {name.removeprefix("weights/"): array for name, array in golden.items() if name.startswith("weights/")}
+    golden = dict(np.load(path))
+    arrays = {
+        name.removeprefix("weights/"): array.view(ml_dtypes.bfloat16) if array.dtype == "V2" else array
+        for name, array in golden.items()
+        if name.startswith("weights/")
+    }
     config, preprocessor = (json.loads(str(golden[name])) for name in ("config", "preprocessor"))
     return File(arrays, config, preprocessor), golden
 
@@ -61,10 +66,12 @@ def test_at_another_size_they_are_the_librarys_too(family):
 
 
 def test_written_back_it_is_the_same_to_the_bit(family):
-    file, _ = family
+    file, golden = family
     loaded = formats.load(file)
     back = formats.save(loaded, loaded.recipe.origin["format"])
-    assert back.arrays.keys() == file.arrays.keys()
-    for name, array in file.arrays.items():
+    aside = tuple(golden["left_aside"])
+    kept = {name: array for name, array in file.arrays.items() if not name.startswith(aside)}
+    assert {name for name in back.arrays if not name.startswith(aside)} == set(kept)
+    for name, array in kept.items():
         assert (back.arrays[name].dtype, back.arrays[name].shape) == (array.dtype, array.shape), name
         assert np.ascontiguousarray(back.arrays[name]).tobytes() == np.ascontiguousarray(array).tobytes(), name
