@@ -117,7 +117,7 @@ def written(model: Model, arguments: Mapping[str, Any], recipe: Recipe) -> dict[
     classes, size = recipe.model["classes"], recipe.model["size"]
     distilled, stem = recipe.model["pool"] == "distilled", "stem" in size
     root = ".stem.conv" if stem and size["stem"]["units"] else ".conv"
-    preprocess = {"crop_mode": {ours: theirs for theirs, ours in CROPS.items()}[recipe.preprocess["kind"]]}
+    crop_mode = pick({ours: theirs for theirs, ours in CROPS.items()}, recipe.preprocess["kind"], "preprocess for timm")
     return {
         "architecture": model.name,
         "num_classes": classes,
@@ -131,7 +131,7 @@ def written(model: Model, arguments: Mapping[str, Any], recipe: Recipe) -> dict[
             "fixed_input_size": True,
             "interpolation": recipe.preprocess.get("resample", "bicubic"),
             "crop_pct": recipe.preprocess.get("crop_ratio", 1.0),
-            **preprocess,
+            "crop_mode": crop_mode,
             "mean": list(recipe.mean),
             "std": list(recipe.std),
             "num_classes": classes,
