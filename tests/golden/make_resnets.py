@@ -13,12 +13,13 @@ Run with the packages of the `parity` extra, torchvision or not: python tests/go
 import pathlib
 from functools import partial
 
-import make_timm  # first: it stands in for torchvision where that is absent
+import make_timm  # first: mocks stand in for torchvision there
 import numpy as np
-import torch
 from timm.layers import HybridEmbed, StdConv2d, StdConv2dSame
 from timm.models.resnetv2 import ResNetV2, create_resnetv2_stem
 from timm.models.vision_transformer import VisionTransformer
+
+from vit_jax.weights.references import timm as reference
 
 UNITS, WIDTH, SIDE = (2, 1), 32, 32
 EPSILONS = {"timm": 1e-8, "bit": 1e-10}
@@ -124,18 +125,15 @@ def google_bit(state, units):
 
 def run(model, images):
     """Returns the logits, the tokens after each block, and the map of the first image after each unit."""
-    outputs, backbone = {}, getattr(getattr(model, "patch_embed", model), "backbone", model)
-    for number, block in enumerate(getattr(model, "blocks", ())):
-        block.register_forward_hook(lambda _m, _i, found, key=f"block{number:02}": outputs.update({key: found}))
+    maps, backbone = {}, getattr(getattr(model, "patch_embed", model), "backbone", model)
     for stage, blocks in enumerate(getattr(backbone, "stages", ()), 1):
         for number, unit in enumerate(blocks.blocks, 1):
             key = f"stage{stage}/unit{number:02}"
             unit.register_forward_hook(
-                lambda _m, _i, found, key=key: outputs.update({key: found[:1].permute(0, 2, 3, 1).clone()})
+                lambda _m, _i, found, key=key: maps.update({key: found[:1].permute(0, 2, 3, 1).numpy().copy()})
             )
-    with torch.no_grad():
-        outputs["logits"] = model(torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2))
-    return {name: tensor.numpy().astype(np.float32) for name, tensor in outputs.items()}
+    outputs = reference.run(model, images)
+    return {name: array.astype(np.float32) for name, array in (maps | outputs).items()}
 
 
 def redrawn(random, model):

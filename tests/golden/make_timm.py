@@ -9,24 +9,19 @@ In the last the head reads a dense layer with tanh, as in Google's ImageNet-21k 
 Run with the packages of the `parity` extra, torchvision or not: python tests/golden/make_timm.py
 """
 
-import importlib.util
 import pathlib
 import re
-import sys
-import unittest.mock
 from functools import partial
 
 import numpy as np
 import torch
 
+from vit_jax.weights.references import timm as reference
+
 WIDTH, DEPTH, HEADS, MLP_HIDDEN, PATCH, SIDE, CLASSES = 24, 3, 4, 40, 4, 16, 7
 
 
-# timm imports torchvision at its top and a Vision Transformer uses none of it; where it is absent, mocks will do.
-if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
-    for module in ("", ".datasets", ".models", ".models.feature_extraction", ".ops", ".ops.misc", ".transforms"):
-        sys.modules[f"torchvision{module}"] = unittest.mock.MagicMock()
-    sys.modules["torchvision.transforms.functional"] = unittest.mock.MagicMock()
+reference.timm()  # mocks stand in for torchvision where that is absent
 
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402
 
@@ -101,14 +96,16 @@ def google(state, heads=HEADS):
 
 def run(model, images):
     """Returns the features before the head, the logits, and the tokens after each block."""
-    outputs = {}
-    for number, block in enumerate(model.blocks):
-        block.register_forward_hook(lambda _m, _i, tokens, key=f"block{number:02}": outputs.update({key: tokens}))
+    outputs = reference.run(model, images)
     with torch.no_grad():
-        features = model.forward_head(model.forward_features(images), pre_logits=True)
-        outputs["logits"] = model(images)
-        torch.testing.assert_close(model.head(features), outputs["logits"])
+        features = model.forward_head(model.forward_features(tensor(images)), pre_logits=True)
+    np.testing.assert_allclose(model.head(features).detach().numpy(), outputs["logits"], rtol=1e-9)
     return features, outputs
+
+
+def tensor(images):
+    """Returns images as timm takes them."""
+    return torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2)
 
 
 def make(seed, class_token):
@@ -123,8 +120,8 @@ def make(seed, class_token):
     for gelu in GELUS:
         model = build(gelu, class_token).eval()
         model.load_state_dict(state)
-        features, outputs = run(model, torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2))
-        arrays |= {f"{gelu}/{name}": tensor.numpy().astype(np.float32) for name, tensor in outputs.items()}
+        features, outputs = run(model, images)
+        arrays |= {f"{gelu}/{name}": array.astype(np.float32) for name, array in outputs.items()}
 
     kernel, bias = random.normal(size=(WIDTH, WIDTH)) / 5, random.normal(size=WIDTH)
     arrays |= {"pre_logits/kernel": kernel.astype(np.float32), "pre_logits/bias": bias.astype(np.float32)}

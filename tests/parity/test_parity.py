@@ -23,3 +23,8 @@ def test_a_family_computes_here_what_it_computes_there(name, tmp_path):
 @pytest.mark.parametrize("name", CASES)
 def test_a_row_gone_wrong_is_noticed(name):
     assert proof.unseen_mutations(CASES[name]) == set(CASES[name].unseen)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_numerics_gone_wrong_are_noticed(name):
+    assert proof.unseen_numerics(CASES[name]) == set()

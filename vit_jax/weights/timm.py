@@ -8,34 +8,19 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vit_jax.errors import UserError
-from vit_jax.weights import facts, positions, timm_config, timm_models, timm_rows
+from vit_jax.weights import facts, positions, timm_bare, timm_config, timm_models, timm_rows
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded, as_published, odd_dtypes, refuse_other_kinds
 from vit_jax.weights.recipe import Recipe
-from vit_jax.weights.rename import Arrays, to_ours, to_theirs, units_of
+from vit_jax.weights.rename import Arrays, refuse, to_ours, to_theirs, units_of
 from vit_jax.weights.timm_config import Described
 
-MARK = "blocks.0.norm1.weight"
 RELATIVE = r".*relative_position_bias_table"
-
-# An option that the arrays tell, and the arguments of timm's classes that change it from what the architecture says.
-CHANGED_BY = {
-    "norm_embedded": {"pre_norm"},
-    "patch_bias": {"pre_norm"},
-    "layer_scale": {"init_values"},
-    "registers": {"reg_tokens", "num_reg_tokens"},
-    "class_token": {"class_token"},
-    "distillation_token": set(),
-    "positions": {"no_embed_class", "class_token"},
-    "attention_bias": {"qkv_bias"},
-    "qk_norm": {"qk_norm"},
-    "mlp": set(),
-}
 
 
 def recognises(file: File) -> bool:
-    """Returns whether `file` has timm's names."""
-    return MARK in file.arrays and "patch_embed.proj.weight" in file.arrays
+    """Returns whether `file` has timm's names, or those that timm reads as its own."""
+    return timm_bare.recognises(file.arrays)
 
 
 def load(file: File) -> Loaded:
@@ -44,14 +29,14 @@ def load(file: File) -> Loaded:
     Raises:
       UserError: an architecture that is not expressed here, names or shapes of another one, arrays that are not floats.
     """
-    arrays = file.arrays
-    refuse_other_kinds(arrays)
-    if any(re.fullmatch(RELATIVE, name) for name in arrays):
+    if any(re.fullmatch(RELATIVE, name) for name in file.arrays):
         raise UserError(
             f"{file.place or 'this file'} has relative position biases, as BEiT has, which no model here computes with"
         )
-    said, forms = timm_config.read(file.config), timm_rows.forms_of(arrays)
-    table = timm_rows.rows(forms)
+    refuse_other_kinds(file.arrays)
+    arrays, bare = timm_bare.plain(file.arrays), "architecture" not in file.config
+    said = timm_config.read(timm_bare.config(file.arrays, file.place) if bare else file.config)
+    table = timm_rows.rows(timm_rows.forms_of(arrays))
     if any(name.startswith(timm_rows.STEM) for name in arrays):
         table += timm_rows.stem_rows(units_of(arrays, timm_rows.UNITS))
     ours = to_ours(arrays, table, timm_rows.sizes(said.heads))
@@ -65,8 +50,8 @@ def load(file: File) -> Loaded:
         model=model,
         image_size=facts.image_size(ours) if "positions/grid" in ours else _whole_patches(ours, said.image_size),
         loss="softmax" if model["classes"] else "",
-        position_resize="cubic",
-        source=os.path.basename(os.path.dirname(file.place)),
+        position_resize=timm_bare.position_resize(said.model.name, said.kept.get("tag", "")) if bare else "cubic",
+        source=os.path.basename(file.place if bare else os.path.dirname(file.place)),
         origin={"format": "timm", "architecture": said.model.name, "kept": dict(said.kept)}
         | ({"dtypes": dtypes} if dtypes else {}),
         **said.recipe,
@@ -85,8 +70,8 @@ def save(loaded: Loaded) -> File:
     recipe = loaded.recipe
     origin = recipe.origin if recipe.origin.get("format") == "timm" else {}
     model = timm_models.named(origin["architecture"]) if origin else None
-    arguments = model.arguments(recipe.model) if model else None
-    if model is None or arguments is None:
+    arguments, unset = model.arguments(recipe.model) if model else ({}, [])
+    if model is None or unset:
         model, arguments = timm_models.closest(recipe.model, recipe.image_size)
     ours = {name: np.asarray(array) for name, array in flatten_dict(loaded.parameters, sep="/").items()}
     if "positions/grid" in ours:
@@ -113,10 +98,11 @@ def _whole_patches(ours: Arrays, image_size: tuple[int, int]) -> tuple[int, int]
 
 def _refuse_another(model: dict[str, Any], said: Described) -> None:
     """Raises UserError if the arrays have parts that the architecture has not, or the other way round."""
-    came, wanted = timm_models.parts(model), timm_models.parts(said.model.options)
-    for name, arguments in CHANGED_BY.items():
-        if came[name] != wanted[name] and not arguments & said.changed:
-            raise UserError(
-                f"the arrays are not those of {said.model.name}: {name} is {came[name]!r}, wanted {wanted[name]!r}; "
-                "is the file complete, and the architecture in its config.json its own?"
-            )
+    misfits = timm_models.misfits(said.model, model, said.changed)
+    if said.classes not in (None, model["classes"]):
+        misfits.append(f"classes came {model['classes']}, wanted {said.classes}")
+    refuse(
+        f"the arrays are not those of {said.model.name}",
+        {"options": misfits},
+        "Is the file complete, and the config.json its own?",
+    )

@@ -29,6 +29,7 @@ class Described:
       model: the architecture.
       heads: of the model.
       told: options of `models.build` that no array tells.
+      classes: how many there are; None where it does not say.
       changed: the arguments that were given beside the architecture.
       image_size: (height, width) in pixels.
       recipe: the fields of a Recipe that the config decides.
@@ -38,6 +39,7 @@ class Described:
     model: Model
     heads: int
     told: Mapping[str, Any]
+    classes: int | None
     changed: frozenset[str]
     image_size: tuple[int, int]
     recipe: Mapping[str, Any]
@@ -56,12 +58,14 @@ def read(config: Mapping[str, Any]) -> Described:
         arguments = {key: value for key, value in config.get("model_args", {}).items() if value is not None}
         given = dict(config.get("pretrained_cfg", config))
         given = timm_models.published(name, tag or given.get("tag", "")) | given
+        given |= {"tag": tag} if tag else {}
         size = arguments.get("img_size") or given["input_size"][-2:]
         height, width = (size, size) if isinstance(size, int) else size
         return Described(
             model,
             arguments.get("num_heads") or model.options["size"]["heads"],
             _told(model, arguments),
+            config.get("num_classes", arguments.get("num_classes")),
             frozenset(arguments),
             (height, width),
             {
@@ -113,7 +117,7 @@ def written(model: Model, arguments: Mapping[str, Any], recipe: Recipe) -> dict[
     classes, size = recipe.model["classes"], recipe.model["size"]
     distilled, stem = recipe.model["pool"] == "distilled", "stem" in size
     root = ".stem.conv" if stem and size["stem"]["units"] else ".conv"
-    preprocess = {"crop_mode": {ours: theirs for theirs, ours in CROPS.items()}[recipe.preprocess["kind"]]}
+    crop_mode = pick({ours: theirs for theirs, ours in CROPS.items()}, recipe.preprocess["kind"], "preprocess for timm")
     return {
         "architecture": model.name,
         "num_classes": classes,
@@ -127,7 +131,7 @@ def written(model: Model, arguments: Mapping[str, Any], recipe: Recipe) -> dict[
             "fixed_input_size": True,
             "interpolation": recipe.preprocess.get("resample", "bicubic"),
             "crop_pct": recipe.preprocess.get("crop_ratio", 1.0),
-            **preprocess,
+            "crop_mode": crop_mode,
             "mean": list(recipe.mean),
             "std": list(recipe.std),
             "num_classes": classes,

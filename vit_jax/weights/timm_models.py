@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,22 @@ ARGUMENTS: dict[str, Arguments] = {
         "attention_bias": ("qkv_bias", {"qv": True, "none": False}),
     },
 }
+ALIGNED = 8  # the hidden layers of DINOv3's SwiGLU are rounded up to a multiple of that, in timm
+
+# An option that the arrays tell, and the arguments that change it from what the architecture says.
+CHANGED_BY = {
+    "norm_embedded": {"pre_norm"},
+    "patch_bias": {"pre_norm"},
+    "layer_scale": {"init_values"},
+    "registers": {"reg_tokens", "num_reg_tokens"},
+    "class_token": {"class_token"},
+    "distillation_token": set(),
+    "positions": {"no_embed_class", "class_token"},
+    "attention_bias": {"qkv_bias"},
+    "qk_norm": {"qk_norm"},
+    "mlp": set(),
+    "norm_last": {"fc_norm", "use_fc_norm", "global_pool"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,36 +82,49 @@ class Model:
     forms: tuple[str, ...] = ()
     kind: str = "VisionTransformer"
 
-    def arguments(self, options: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Returns the arguments that make the entry point's model that of `options`; None if there are none."""
-        found, own, wanted = self._numbers(options), parts(self.options), parts(options)
-        if found is None:
-            return None
+    def arguments(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Returns the arguments that make the entry point's model that of `options`, and the options that none sets."""
+        found, unset = self._numbers(options)
+        own, wanted = parts(self.options), parts(options)
         differing = {name for name in wanted if wanted[name] != own[name]}
         if differing & {"pool", "class_token"} and "norm_last" in ARGUMENTS[self.kind]:
             differing.add("norm_last")  # whose default goes by the pool
-        if wanted["registers"] and wanted["class_token"] and wanted["positions"] == "learned":
-            return None  # which have positions there
-        if wanted["norm_embedded"] == wanted["patch_bias"]:
-            return None
-        for name in sorted(differing - {"patch_bias"}):  # which goes by norm_embedded
+        if wanted["patch_bias"] != wanted["norm_embedded"]:
+            differing.discard("patch_bias")  # which goes by the other
+        for name in sorted(differing):
             argument, values = ARGUMENTS[self.kind].get(name, ("", {}))
-            if not argument or (values and wanted[name] not in values):
-                return None
-            found[argument] = values[wanted[name]] if values else wanted[name]
-        if self.kind == "VisionTransformer" and "registers" in differing:
+            if argument and (not values or wanted[name] in values):
+                found[argument] = values[wanted[name]] if values else wanted[name]
+            else:
+                unset.append(name)
+        if wanted["registers"] and wanted["class_token"] and wanted["positions"] == "learned":
+            unset.append("positions")  # which registers have too, there, if class tokens have
+        elif wanted["registers"] and wanted["positions"] != "none" and "registers" in differing:
             found["no_embed_class"] = True
-        return found
+        return found, unset
 
-    def _numbers(self, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _numbers(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         own, wanted = self.options["size"], options["size"]
-        if own.get("stem") != wanted.get("stem"):
-            return None
         found = {NUMBERS[name]: wanted[name] for name in NUMBERS if own[name] != wanted[name]}
+        if "patch_size" in found and len({*wanted["patch"]}) == 1:
+            found["patch_size"] = wanted["patch"][0]
         if (own["width"], own["mlp_hidden"]) != (wanted["width"], wanted["mlp_hidden"]):
             doubled = 2 if PACKED in self.forms and self.kind == "VisionTransformer" else 1
             found["mlp_ratio"] = ratio(wanted["width"], doubled * wanted["mlp_hidden"])
-        return found
+        unset = ["stem"] if own.get("stem") != wanted.get("stem") else []
+        if "mlp_ratio" in found and self.options.get("mlp") == "swiglu" and PACKED not in self.forms:
+            unset += ["mlp"] if wanted["mlp_hidden"] % ALIGNED else []
+        return found, unset
+
+
+def misfits(model: Model, options: Mapping[str, Any], changed: Collection[str] = ()) -> list[str]:
+    """Returns, in words, where `options`, read off arrays, are not the architecture's, nor `changed` by an argument."""
+    came, wanted = parts(options), parts(model.options)
+    return [
+        f"{name} came {came[name]!r}, wanted {wanted[name]!r}"
+        for name, arguments in CHANGED_BY.items()
+        if came[name] != wanted[name] and not arguments & set(changed)
+    ]
 
 
 def ratio(width: int, hidden: int) -> float:
@@ -153,23 +182,19 @@ def closest(options: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[Mo
     Raises:
       UserError: none does.
     """
-    found = [(model, args) for model in architectures().values() if (args := model.arguments(options)) is not None]
-    if not found:
-        unusual = parts(options)
-        raise UserError(
-            f"no architecture of timm's computes with norm_epsilon {unusual['norm_epsilon']}, mlp "
-            f'"{unusual["mlp"]}", rotary "{unusual["rotary"]}", pool "{unusual["pool"]}" and the rest of these options '
-            "together; choose another format to write"
-        )
-    return min(
-        found,
-        key=lambda one: (
-            len(one[1]),
-            one[0].image_size != tuple(image_size),
-            not one[0].name.startswith("vit_"),
-            len(one[0].name),
-        ),
-    )
+
+    def distance(model: Model) -> tuple[object, ...]:
+        arguments, unset = model.arguments(options)
+        elsewhere = model.image_size != tuple(image_size), not model.name.startswith("vit_")
+        return len(unset), len(arguments), *elsewhere, len(model.name)
+
+    model = min(architectures().values(), key=distance)
+    arguments, unset = model.arguments(options)
+    if unset:
+        wanted, own = ({**parts(made), "stem": made["size"].get("stem")} for made in (options, model.options))
+        odd = ", ".join(f"{name} {wanted[name]!r} (its nearest, {model.name}, has {own[name]!r})" for name in unset)
+        raise UserError(f"timm has no architecture with {odd}; choose another format to write")
+    return model, arguments
 
 
 def published(name: str, tag: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ FORMS = {
     "q_bias": "blocks.0.attn.q_bias",  # they are one, with biases of their own
     "fc1_g": "blocks.0.mlp.fc1_g.weight",  # the gate is a layer of its own
 }
+KERNEL = "filters channels height width -> height width channels filters"
 PACKED = "gate_in_fc1"  # the gate is the first half of fc1
 
 
@@ -36,7 +37,11 @@ def rows(forms: Collection[str]) -> tuple[Row, ...]:
     theirs, ours = "blocks.*", "encoder/block*"
     scale = "gamma_{}" if "gamma_1" in forms else "ls{}.gamma"
     return (
-        Row("patch_embed.proj.weight", "patch_embedding/kernel", "out in height width -> height width in out"),
+        Row(
+            "patch_embed.proj.weight",
+            "patch_embedding/kernel",
+            KERNEL,
+        ),
         Row("patch_embed.proj.bias", "patch_embedding/bias", optional=True),
         Row("cls_token", "class_token", "1 count width -> count width", optional=True),
         Row("dist_token", "distillation_token", "1 count width -> count width", optional=True),
@@ -73,7 +78,7 @@ def stem_rows(units: tuple[int, ...]) -> tuple[Row, ...]:
 
 
 def _standardized(conv: str, norm: str, our_conv: str, our_norm: str) -> list[Row]:
-    kernel = Row(f"{conv}.weight", f"{our_conv}/kernel", "out in height width -> height width in out")
+    kernel = Row(f"{conv}.weight", f"{our_conv}/kernel", KERNEL)
     return [kernel, *_norm(norm, our_norm)]
 
 
@@ -130,7 +135,7 @@ def _attention_pool(theirs: str, ours: str) -> list[Row]:
 
 
 def _dense(theirs: str, ours: str, optional: bool = False) -> list[Row]:
-    kernel = Row(f"{theirs}.weight", f"{ours}/kernel", "out in -> in out", optional)
+    kernel = Row(f"{theirs}.weight", f"{ours}/kernel", "outputs inputs -> inputs outputs", optional)
     return [kernel, Row(f"{theirs}.bias", f"{ours}/bias", optional=optional)]
 
 

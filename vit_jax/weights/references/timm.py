@@ -54,7 +54,7 @@ def run(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
     """Returns what a model of timm's computes from images (batch, height, width, channels), in float64."""
     torch = importlib.import_module("torch")
     found = {}
-    for number, block in enumerate(model.blocks):
+    for number, block in enumerate(getattr(model, "blocks", ())):
         block.register_forward_hook(lambda _m, _i, tokens, key=f"block{number:02}": found.update({key: tokens}))
     with torch.no_grad():
         found["logits"] = model(torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2))
