@@ -1,7 +1,6 @@
 """timm, run on a checkpoint in its own format."""
 
 import importlib
-import importlib.util
 import sys
 import unittest.mock
 from functools import cache
@@ -19,10 +18,10 @@ OF_TORCHVISION = ("datasets", "models.feature_extraction", "ops.misc", "transfor
 def timm() -> ModuleType:
     """Returns the library; raises ImportError where it, or torch, is not installed.
 
-    Mocks stand in for torchvision while timm is imported, where it is absent, and not a moment longer.
+    Mocks stand in for torchvision while timm is imported, where it cannot be, and not a moment longer.
     """
     stand_ins: list[str] = []
-    if importlib.util.find_spec("torchvision") is None:
+    if not _has_torchvision():
         paths = [["torchvision", *name.split(".")] for name in OF_TORCHVISION]
         stand_ins = sorted({".".join(path[:length]) for path in paths for length in range(1, len(path) + 1)})
     sys.modules.update({name: unittest.mock.MagicMock() for name in stand_ins})
@@ -31,6 +30,16 @@ def timm() -> ModuleType:
     finally:
         for name in stand_ins:
             del sys.modules[name]
+
+
+def _has_torchvision() -> bool:
+    """Returns whether torchvision is there and fits torch, which a build for another torch does not."""
+    try:
+        return bool(importlib.import_module("torchvision"))
+    except (ImportError, RuntimeError):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        return False
 
 
 def version() -> str:
@@ -53,9 +62,15 @@ def activations(place: str, images: np.ndarray) -> dict[str, np.ndarray]:
 def run(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
     """Returns what a model of timm's computes from images (batch, height, width, channels), in float64."""
     torch = importlib.import_module("torch")
-    found = {}
-    for number, block in enumerate(getattr(model, "blocks", ())):
-        block.register_forward_hook(lambda _m, _i, tokens, key=f"block{number:02}": found.update({key: tokens}))
+    found = watched(model)
     with torch.no_grad():
         found["logits"] = model(torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2))
     return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+def watched(model: Any) -> dict[str, Any]:
+    """Returns what will hold the tokens after each block once the model has run."""
+    found: dict[str, Any] = {}
+    for number, block in enumerate(getattr(model, "blocks", ())):
+        block.register_forward_hook(lambda _m, _i, tokens, key=f"block{number:02}": found.update({key: tokens}))
+    return found

@@ -10,16 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from vit_jax.weights.references.without_torchvision import module
+from vit_jax.weights.references.timm import timm, version, watched
+
+__all__ = ["activations", "version"]  # the version is timm's
 
 PREFIXES = [f"{state}{tower}" for state in ("", "params/", "opt/target/") for tower in ("", "img/")]
 STEM = ("conv_root/kernel", "/conv1/kernel", "/conv2/kernel", "/conv3/kernel", "/conv_proj/kernel")
 STEM_NORM_EPSILON = 1e-6  # Linen's, of group norms too; timm adds ten times as much
-
-
-def version() -> str:
-    """Returns timm's version."""
-    return module("timm").__version__
 
 
 def activations(place: str, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -43,9 +40,7 @@ def activations(place: str, images: np.ndarray) -> dict[str, np.ndarray]:
         np.savez(readable, **arrays)
         model.load_pretrained(readable, prefix)
 
-    found: dict[str, Any] = {}
-    for number, block in enumerate(model.blocks):
-        block.register_forward_hook(lambda _m, _i, tokens, key=f"block{number:02}": found.update({key: tokens}))
+    found = watched(model)
     with torch.no_grad():
         pixels = torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2)
         features = model.forward_head(model.forward_features(pixels), pre_logits=True)
@@ -58,7 +53,7 @@ def activations(place: str, images: np.ndarray) -> dict[str, np.ndarray]:
 
 def _model(named: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> Any:
     """Returns timm's model of the sizes that the arrays have, in float64."""
-    torch, timm = importlib.import_module("torch"), module("timm.models.vision_transformer")
+    torch, models = importlib.import_module("torch"), timm().models.vision_transformer
     scanned = "Transformer/encoderblock/LayerNorm_0/scale"
     block = "Transformer/encoderblock" + ("" if scanned in named else "_0")
     query = next(array for name, array in named.items() if name.startswith(block) and name.endswith("/query/kernel"))
@@ -66,7 +61,7 @@ def _model(named: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> Any:
     height, width = named["embedding/kernel"].shape[:2]
     pool = "map" if "MAPHead_0/probe" in named else "token" if "cls" in named else "avg"
     features = named["pre_logits/bias"].shape[0] if "pre_logits/bias" in named else query.shape[-3]
-    model = timm.VisionTransformer(
+    model = models.VisionTransformer(
         img_size=image_size,
         patch_size=(height, width),
         num_classes=len(named["head/bias"]) if "head/bias" in named else 0,
@@ -80,7 +75,7 @@ def _model(named: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> Any:
         class_token="cls" in named,
         no_embed_class="Transformer/posembed_input/pos_embedding" not in named,
         fc_norm=False,
-        embed_layer=_hybrid(named) if "conv_root/kernel" in named else timm.PatchEmbed,
+        embed_layer=_hybrid(named) if "conv_root/kernel" in named else models.PatchEmbed,
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
         act_layer=partial(torch.nn.GELU, approximate="tanh"),
     )
@@ -91,7 +86,7 @@ def _model(named: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> Any:
 
 def _hybrid(named: Mapping[str, np.ndarray]) -> Any:
     """Returns what makes timm's patch embedding on a ResNet."""
-    layers, resnet = module("timm.layers"), module("timm.models.resnetv2")
+    layers, resnet = timm().layers, timm().models.resnetv2
     conv = partial(layers.Conv2dSame, bias=False)
     width = named["conv_root/kernel"].shape[-1]
     stages = [name.split("/")[0] for name in named if name.endswith("/conv1/kernel")]
