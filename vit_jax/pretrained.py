@@ -54,7 +54,8 @@ def load(
         recipe = dataclasses.replace(recipe, class_names=(), loss="softmax" if classes else "")
     built = models.build(**model)
     target = counts.shapes(built, recipe.image_size)
-    parameters = adapt.fit(trained.parameters, target, recipe.position_resize, new_head=classes is not None)
+    new_head = classes is not None
+    parameters = adapt.fit(trained.parameters, target, recipe.position_resize, new_head, recipe.patch_resize)
     return built, parameters, recipe
 
 

@@ -23,9 +23,10 @@ from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.models import counts
 from vit_jax.models.architecture import Architecture
-from vit_jax.weights import adapt, facts, positions, timm_rows
+from vit_jax.weights import adapt, facts, positions
 from vit_jax.weights.references import timm as reference
 from vit_jax.weights.rename import to_ours, units_of
+from vit_jax.weights.timm import rows
 
 timm = reference.timm()  # it stands in for torchvision where that is absent
 
@@ -85,12 +86,12 @@ def options(model):
         "rotary": rotary(getattr(model, "rope", None)),
     }
     arrays = {name: np.broadcast_to(np.float32(0), tuple(tensor.shape)) for name, tensor in model.state_dict().items()}
-    forms, table = timm_rows.forms_of(arrays), ()
+    forms, table = rows.forms_of(arrays), ()
     if hasattr(model.patch_embed, "backbone"):
         told |= stem(model.patch_embed.backbone)
-        table = timm_rows.stem_rows(units_of(arrays, timm_rows.UNITS))
+        table = rows.stem_rows(units_of(arrays, rows.UNITS))
     heads = only({block.attn.num_heads for block in blocks}, "heads")
-    ours = to_ours(arrays, timm_rows.rows(forms) + table, timm_rows.sizes(heads))
+    ours = to_ours(arrays, rows.rows(forms) + table, rows.sizes(heads))
     stride = facts.size(ours).stride
     image_size = tuple(side // step * step for side, step in zip(model.patch_embed.img_size, stride, strict=True))
     if "positions/table" in ours:

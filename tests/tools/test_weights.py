@@ -15,8 +15,8 @@ HEAD = "head/kernel"
 
 def published(name, folder, **changes):
     """Writes the weights of a golden file, some of them changed, as Google would have; returns their path."""
-    golden = np.load(GOLDEN / f"{name}.npz")
-    arrays = {key.removeprefix("weights/"): golden[key] for key in golden if key.startswith("weights/")}
+    golden = dict(np.load(GOLDEN / f"{name}.npz"))
+    arrays = {key.removeprefix("weights/"): array for key, array in golden.items() if key.startswith("weights/")}
     arrays |= {key.replace("__", "/"): change(arrays[key.replace("__", "/")]) for key, change in changes.items()}
     np.savez(folder / f"{name}.npz", **arrays)
     return str(folder / f"{name}.npz")

@@ -15,8 +15,8 @@ import pytest
 from hosts import Answer, host
 
 from vit_jax.errors import UserError
-from vit_jax.weights import cache, download
-from vit_jax.weights.cache import Patience
+from vit_jax.weights.names import cache, download
+from vit_jax.weights.names.cache import Patience
 
 ROOT = Path(__file__).parents[2]
 BYTES = np.random.default_rng(0).bytes(300_000)
@@ -244,7 +244,7 @@ def test_no_network_is_a_line():
 def test_many_at_once_fetch_once():
     with host(file=[Answer(BYTES, stops=100_000, stalls=True), Answer(BYTES)]) as server:
         threads = [threading.Thread(target=fetch, args=[server]) for _ in range(3)]
-        code = "import sys; from pathlib import Path; from vit_jax.weights import cache; "
+        code = "import sys; from pathlib import Path; from vit_jax.weights.names import cache; "
         code += "cache.fetch(sys.argv[1], cache.place('folder/file'), 'the file')"
         command = [sys.executable, "-c", code, f"{server.url}/file"]
         processes = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]

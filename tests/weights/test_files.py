@@ -16,8 +16,8 @@ from hostile import entry
 
 from vit_jax import __main__
 from vit_jax.errors import UserError
-from vit_jax.weights import files, npz, safetensors
-from vit_jax.weights.files import File
+from vit_jax.weights import files
+from vit_jax.weights.files import File, npz, safetensors
 
 ARRAYS = {
     "a/kernel": np.random.default_rng(0).standard_normal((3, 5), np.float32),

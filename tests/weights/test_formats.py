@@ -9,8 +9,8 @@ from vit_jax.errors import UserError
 from vit_jax.weights import formats, google
 from vit_jax.weights.files import File
 
-GOLDEN = np.load(pathlib.Path(__file__).parent.parent / "golden" / "vit_mean.npz")
-ARRAYS = {name.removeprefix("weights/"): GOLDEN[name] for name in GOLDEN.files if name.startswith("weights/")}
+GOLDEN = dict(np.load(pathlib.Path(__file__).parent.parent / "golden" / "vit_mean.npz"))
+ARRAYS = {name.removeprefix("weights/"): array for name, array in GOLDEN.items() if name.startswith("weights/")}
 RECIPE = dataclasses.asdict(google.load(File(ARRAYS)).recipe)
 MODEL = RECIPE["model"]
 

@@ -13,9 +13,9 @@ from flax.traverse_util import flatten_dict
 
 from vit_jax import models
 from vit_jax.errors import UserError
-from vit_jax.weights import files, formats, huggingface, huggingface_configs, huggingface_families
-from vit_jax.weights import huggingface_preprocessors as preprocessors
+from vit_jax.weights import files, formats, huggingface
 from vit_jax.weights.files import File
+from vit_jax.weights.huggingface import configs, families, preprocessors
 from vit_jax.weights.loaded import Loaded
 
 LAYER = {
@@ -85,9 +85,9 @@ def loaded(image_size=(8, 8), **options):
     ],
 )
 def test_what_a_config_leaves_out_is_what_transformers_takes(model_type, activation, epsilon, heads, resize):
-    _, family = huggingface_families.of(model_type)
-    found = huggingface_configs.settings({"model_type": model_type}, family)
-    assert huggingface_families.ACTIVATIONS[found["hidden_act"]] == activation
+    _, family = families.of(model_type)
+    found = configs.settings({"model_type": model_type}, family)
+    assert families.ACTIVATIONS[found["hidden_act"]] == activation
     assert (found["layer_norm_eps"], found["num_attention_heads"], found["image_size"]) == (epsilon, heads, 224)
     assert family.position_resize == resize
 
@@ -132,8 +132,8 @@ def test_an_array_that_has_no_place_is_named():
 
 
 def test_patches_that_do_not_cover_the_image_leave_a_rest():
-    assert huggingface_configs.covered(384, (14, 14)) == (378, 378)  # google/siglip-so400m-patch14-384
-    assert huggingface_configs.covered([224, 300], (16, 16)) == (224, 288)
+    assert configs.covered(384, (14, 14)) == (378, 378)  # google/siglip-so400m-patch14-384
+    assert configs.covered([224, 300], (16, 16)) == (224, 288)
     file = vit({"image_size": [9, 15]})
     recipe = formats.load(file).recipe
     assert recipe.image_size == (8, 12)
@@ -180,7 +180,7 @@ SQUARE = {"height": 224, "width": 224}
     ],
 )
 def test_images_are_cut_as_there(model_type, given, wanted):
-    published = huggingface_families.of(model_type)[1].preprocessor
+    published = families.of(model_type)[1].preprocessor
     found = preprocessors.read(given, published)
     assert found["preprocess"] == wanted
     recipe = dataclasses.replace(formats.load(vit()).recipe, image_size=(224, 224), **found)

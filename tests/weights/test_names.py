@@ -11,8 +11,9 @@ import pytest
 from hosts import Answer, Host, host
 
 from vit_jax.errors import UserError
-from vit_jax.weights import cache, download, files, names
-from vit_jax.weights.cache import Patience
+from vit_jax.weights import files, names
+from vit_jax.weights.names import cache, download
+from vit_jax.weights.names.cache import Patience
 
 COMMIT = {"X-Repo-Commit": "0123abcd"}
 REPOSITORY = "/timm/vit_tiny.augreg/resolve"

@@ -12,7 +12,7 @@ import pytest
 from hostile import npy
 
 from vit_jax.errors import UserError
-from vit_jax.weights import npz
+from vit_jax.weights.files import npz
 
 ARRAYS = {
     "block/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),

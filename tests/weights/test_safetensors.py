@@ -9,7 +9,7 @@ import pytest
 from hostile import entry
 
 from vit_jax.errors import UserError
-from vit_jax.weights import safetensors
+from vit_jax.weights.files import safetensors
 
 # A file as the format's page lays it out, by hand: 1.5 and -2 in bfloat16, a scalar, an empty array, a padded header.
 HEADER = {

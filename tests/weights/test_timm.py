@@ -8,11 +8,12 @@ import pytest
 
 from vit_jax import models
 from vit_jax.errors import UserError
-from vit_jax.models import counts
-from vit_jax.weights import formats, timm, timm_models
+from vit_jax.models import counts, sizes
+from vit_jax.weights import formats, timm
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded
 from vit_jax.weights.recipe import Recipe
+from vit_jax.weights.timm import architectures
 
 SIZE = {"width": 24, "depth": 2, "mlp_hidden": 40, "heads": 4, "patch": [4, 4]}
 SMALL = {"embed_dim": 24, "depth": 2, "mlp_ratio": 40 / 24, "num_heads": 4, "patch_size": 4}
@@ -167,10 +168,10 @@ def test_weights_from_elsewhere_go_under_the_nearest_architecture():
     assert config["model_args"]["act_layer"] == "gelu_tanh" and config["model_args"]["num_heads"] == 4
     assert config["pretrained_cfg"]["crop_mode"] == "squash"
 
-    size = models.by_name("B/16")
-    b16 = {"size": models.sizes.numbers_of(size), "activation": "gelu_exact"}
-    assert timm_models.closest(b16, (224, 224)) == (timm_models.named("vit_base_patch16_224"), {})
-    assert timm_models.closest(b16, (384, 384))[0].name == "vit_base_patch16_384"
+    size = sizes.by_name("B/16")
+    b16 = {"size": sizes.numbers_of(size), "activation": "gelu_exact"}
+    assert architectures.closest(b16, (224, 224)) == (architectures.named("vit_base_patch16_224"), {})
+    assert architectures.closest(b16, (384, 384))[0].name == "vit_base_patch16_384"
 
 
 @pytest.mark.parametrize(
@@ -203,16 +204,16 @@ COUNTS = {
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_rows_of_the_data_file_build_the_models(name):
     classes, parameters = COUNTS[name]
-    model = timm_models.named(name)
+    model = architectures.named(name)
     built = models.build(**model.options, classes=classes)
     assert counts.parameters(built, model.image_size) == parameters
 
 
 def test_every_published_tag_is_of_an_architecture():
-    names = [row["name"] for row in timm_models.tags()]
+    names = [row["name"] for row in architectures.tags()]
     assert len(names) == len(set(names)) == 345
-    assert {name.partition(".")[0] for name in names} <= timm_models.architectures().keys()
-    assert timm_models.published("vit_small_patch14_dinov2", "lvd142m")["input_size"] == [3, 518, 518]
+    assert {name.partition(".")[0] for name in names} <= architectures.architectures().keys()
+    assert architectures.published("vit_small_patch14_dinov2", "lvd142m")["input_size"] == [3, 518, 518]
 
 
 def dinov2(registers=0):

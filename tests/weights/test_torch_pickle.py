@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UserError
-from vit_jax.weights import torch_pickle
+from vit_jax.weights.files import torch_pickle
 
 
 @pytest.fixture

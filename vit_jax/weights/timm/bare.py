@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import UserError
-from vit_jax.weights import facts, positions, timm_models, timm_rows
+from vit_jax.weights import facts, positions
 from vit_jax.weights.rename import Arrays, shortened, to_ours
-from vit_jax.weights.timm_config import TOLD
-from vit_jax.weights.timm_models import Model
+from vit_jax.weights.timm import architectures, rows
+from vit_jax.weights.timm.architectures import Model
+from vit_jax.weights.timm.config import TOLD
 
 FIRST_BLOCK = r"(|.*\.)blocks\.0\.(?:0\.)?norm1\.weight"  # and what stands before every name of the encoder
 
@@ -61,7 +62,7 @@ def config(file_arrays: Arrays, place: str) -> dict[str, Any]:
       UserError: none have such arrays, or several that differ.
     """
     arrays = plain(file_arrays)
-    rows = [row for model in timm_models.architectures().values() for row in _published(model, arrays)]
+    rows = [row for model in architectures.architectures().values() for row in _published(model, arrays)]
     if MAE in file_arrays:
         rows = [row for row in rows if row["name"].endswith(".mae")]
     advice = 'place a config.json beside it that names them, such as {"architecture": "vit_base_patch16_224.dino"}'
@@ -83,26 +84,26 @@ def _published(model: Model, arrays: Arrays) -> list[dict[str, str]]:
         return []
     arrays = {name: array for name, array in arrays.items() if not re.match(r"blocks\.[1-9]", name)}
     try:
-        ours = to_ours(arrays, timm_rows.rows(timm_rows.forms_of(arrays)), timm_rows.sizes(size["heads"]))
+        ours = to_ours(arrays, rows.rows(rows.forms_of(arrays)), rows.sizes(size["heads"]))
         if "positions/table" in ours:
             positions.unfold(ours)
         found = {**facts.model_options(ours), "class_token": "class_token" in ours}
     except UserError:
         return []
-    if found["size"] | {"depth": depth} != size or timm_models.misfits(model, found):
+    if found["size"] | {"depth": depth} != size or architectures.misfits(model, found):
         return []
     height, width = facts.image_size(ours) if "positions/grid" in ours else model.image_size
     wanted = {"image_size": f"{height}x{width}", "classes": str(found["classes"])}
     return [
         row
-        for row in timm_models.tags()
+        for row in architectures.tags()
         if row["name"].partition(".")[0] == model.name and wanted.items() <= row.items()
     ]
 
 
 def _decisive(row: dict[str, str]) -> tuple[object, ...]:
     """Returns what no array tells, and must be known."""
-    whole = timm_models.parts(timm_models.named(row["name"].partition(".")[0]).options)
+    whole = architectures.parts(architectures.named(row["name"].partition(".")[0]).options)
     return (*(whole[name] for name in TOLD), row["mean"], row["std"])
 
 

@@ -18,10 +18,11 @@ from urllib.parse import quote
 from etils import epath
 
 from vit_jax.errors import UserError, did_you_mean, pick
-from vit_jax.weights import cache, download, files
+from vit_jax.weights import files
+from vit_jax.weights.names import cache, download
 
 # A table a prefix, of the names that are known.
-PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED = Path(__file__).parents[1] / "published"
 
 # google-research/vision_transformer, README.md
 GOOGLE_BUCKET = "vit_models"

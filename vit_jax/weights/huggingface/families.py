@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vit_jax.errors import UserError
-from vit_jax.weights import huggingface_rows as tables
-from vit_jax.weights.huggingface_rows import Rows
+from vit_jax.weights.huggingface import rows as tables
+from vit_jax.weights.huggingface.rows import Rows
 
 # By the names of hidden_act (transformers, activations.py); of two names for one, the first is written.
 ACTIVATIONS = {

@@ -13,7 +13,7 @@ import rich.console
 import rich.progress
 
 from vit_jax.errors import UserError
-from vit_jax.weights import download
+from vit_jax.weights.names import download
 
 WORTH_A_LINE = 2**20  # bytes; smaller files come without a word
 

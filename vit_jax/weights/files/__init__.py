@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from vit_jax.errors import UserError, one_line
-from vit_jax.weights import npz, safetensors, strict_json, torch_pickle
+from vit_jax.weights.files import npz, safetensors, strict_json, torch_pickle
 from vit_jax.weights.recipe import Recipe
 from vit_jax.weights.rename import Arrays
 

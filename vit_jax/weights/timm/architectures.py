@@ -11,9 +11,9 @@ from typing import Any
 
 from vit_jax.errors import UserError
 from vit_jax.models.architecture import Architecture
-from vit_jax.weights.timm_rows import PACKED
+from vit_jax.weights.timm.rows import PACKED
 
-PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED = Path(__file__).parents[1] / "published"
 
 POOLS = {"class_token": "token", "mean": "avg", "map": "map", "none": ""}
 ACTIVATIONS = {"gelu_exact": "gelu", "gelu_tanh": "gelu_tanh", "gelu_quick": "quick_gelu", "silu": "silu"}
@@ -72,7 +72,7 @@ class Model:
       name: of its entry point.
       options: of `models.build`, less the classes.
       image_size: (height, width) in pixels.
-      forms: those of its arrays, words of timm_rows.
+      forms: those of its arrays, words of rows.
       kind: its class, a name in ARGUMENTS.
     """
 

@@ -21,7 +21,7 @@ import numpy as np
 from etils import epath
 
 from vit_jax.errors import UserError
-from vit_jax.weights import strict_json
+from vit_jax.weights.files import strict_json
 from vit_jax.weights.rename import Arrays, shortened
 
 log = logging.getLogger(__name__)

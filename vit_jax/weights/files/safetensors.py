@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 
 from vit_jax.errors import UserError
-from vit_jax.weights import strict_json
+from vit_jax.weights.files import strict_json
 from vit_jax.weights.rename import Arrays
 
 NOTES = "vit_jax"  # the key of the metadata under which our notes stand, as JSON

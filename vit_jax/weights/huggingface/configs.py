@@ -7,7 +7,7 @@ from vit_jax.errors import UserError, check_kind, pick
 from vit_jax.models.attention import BIASES
 from vit_jax.models.vit import Vit
 from vit_jax.weights import facts
-from vit_jax.weights.huggingface_families import ACTIVATIONS, Class, Family
+from vit_jax.weights.huggingface.families import ACTIVATIONS, Class, Family
 from vit_jax.weights.rename import Arrays
 
 HIDDEN_ACTS = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}

@@ -10,17 +10,11 @@ from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vit_jax.errors import UserError
-from vit_jax.weights import (
-    facts,
-    huggingface_classes,
-    huggingface_configs,
-    huggingface_families,
-    huggingface_preprocessors,
-    positions,
-)
+from vit_jax.weights import facts, positions
 from vit_jax.weights.files import File
-from vit_jax.weights.huggingface_families import FAMILIES, Class, Family
-from vit_jax.weights.huggingface_rows import HEADS, Rows
+from vit_jax.weights.huggingface import classes, configs, families, preprocessors
+from vit_jax.weights.huggingface.families import FAMILIES, Class, Family
+from vit_jax.weights.huggingface.rows import HEADS, Rows
 from vit_jax.weights.loaded import Loaded, as_published, odd_dtypes, refuse_other_kinds
 from vit_jax.weights.recipe import Recipe
 from vit_jax.weights.rename import Arrays, to_ours, to_theirs
@@ -44,25 +38,25 @@ def load(file: File) -> Loaded:
       UserError: a model type that is not read here, a config that says what no model here does, names or shapes of
         another family.
     """
-    _, family = huggingface_families.of(file.config["model_type"])
-    settings = huggingface_configs.settings(file.config, family)
+    _, family = families.of(file.config["model_type"])
+    settings = configs.settings(file.config, family)
     prefix, arrays = _without_prefix(file.arrays, family.prefix)
     head = next(head for head in HEADS if not head or f"{head}.weight" in arrays)
     arrays = _without(arrays, r".*position_ids", "")  # a buffer, in files of transformers before 4.31
     arrays = _without(arrays, *family.aside)
     arrays = _without(arrays, *family.unread) if head == "classifier" else arrays
     refuse_other_kinds(arrays)
-    kind = huggingface_classes.of(family, head, arrays)
+    kind = classes.of(family, head, arrays)
 
     sizes = {"heads": settings["num_attention_heads"], "two": 2, "three": 3}
     sizes |= {"classes": len(arrays[f"{head}.weight"])} if head else {}
-    ours = to_ours(arrays, _rows(family, kind, huggingface_configs.is_gated(settings)), sizes)
+    ours = to_ours(arrays, _rows(family, kind, configs.is_gated(settings)), sizes)
     if "positions/table" in ours:
-        positions.unfold(ours, huggingface_configs.pair(settings["image_size"]))
+        positions.unfold(ours, configs.pair(settings["image_size"]))
     if "registers" in ours and not len(ours["registers"]):
         del ours["registers"]
     ours = {name: np.asarray(array, np.float32) for name, array in ours.items()}
-    model = huggingface_configs.model_options(settings, family, kind, ours)
+    model = configs.model_options(settings, family, kind, ours)
     origin = {
         "format": "huggingface",
         "model_type": file.config["model_type"],
@@ -74,10 +68,10 @@ def load(file: File) -> Loaded:
     }
     recipe = Recipe(
         model=model,
-        image_size=huggingface_configs.covered(settings["image_size"], facts.size(ours).stride),
-        **huggingface_preprocessors.read(file.preprocessor, family.preprocessor),
+        image_size=configs.covered(settings["image_size"], facts.size(ours).stride),
+        **preprocessors.read(file.preprocessor, family.preprocessor),
         loss="softmax" if head.endswith("classifier") else "",
-        class_names=huggingface_configs.class_names(file.config, model["classes"]),
+        class_names=configs.class_names(file.config, model["classes"]),
         position_resize=family.position_resize,
         source=epath.Path(file.place).parent.name,
         license=_license(file.place),
@@ -95,7 +89,7 @@ def save(loaded: Loaded) -> File:
       UserError: no model type does.
     """
     origin = loaded.recipe.origin if loaded.recipe.origin.get("format") == "huggingface" else {}
-    own = huggingface_families.of(origin["model_type"])[0] if origin else ""
+    own = families.of(origin["model_type"])[0] if origin else ""
     reasons = {}
     for name in sorted(FAMILIES, key=lambda name: name != own):
         try:
@@ -110,22 +104,22 @@ def _written(loaded: Loaded, name: str, origin: Options) -> File:
     """Returns the file of the family `name`; raises UserError if it computes otherwise."""
     recipe, family = loaded.recipe, FAMILIES[name]
     ours = {name: np.asarray(array) for name, array in flatten_dict(loaded.parameters, sep="/").items()}
-    kind, options, ours = huggingface_classes.fitted(family, recipe.model, ours)
-    model = huggingface_classes.built(options)
+    kind, options, ours = classes.fitted(family, recipe.model, ours)
+    model = classes.built(options)
     image_size = origin.get("image_size", recipe.image_size)
-    unchanged = huggingface_configs.covered(image_size, model.size.stride) == tuple(recipe.image_size)
+    unchanged = configs.covered(image_size, model.size.stride) == tuple(recipe.image_size)
     image_size = image_size if unchanged else recipe.image_size
-    config = huggingface_configs.written(model, image_size, name, family, kind, recipe.class_names)
-    settings = huggingface_configs.settings(config, family)
-    understood = huggingface_configs.model_options(settings, family, kind, ours)
-    huggingface_classes.refuse_differences(model, huggingface_classes.built(understood))
+    config = configs.written(model, image_size, name, family, kind, recipe.class_names)
+    settings = configs.settings(config, family)
+    understood = configs.model_options(settings, family, kind, ours)
+    classes.refuse_differences(model, classes.built(understood))
 
     if "positions/grid" in ours:
         positions.fold(ours)
     if "num_register_tokens" in family.defaults:
         ours.setdefault("registers", np.zeros((0, model.size.width), np.float32))
     sizes = {"heads": model.size.heads, "two": 2, "three": 3, "width": model.size.width}
-    arrays = to_theirs(ours, _rows(family, kind, huggingface_configs.is_gated(settings)), sizes)
+    arrays = to_theirs(ours, _rows(family, kind, configs.is_gated(settings)), sizes)
     arrays = as_published(arrays, origin)
     of_head = {row.theirs for row in HEADS[kind.head]}
     prefix = family.prefix if kind.head else origin.get("prefix", "")
@@ -134,9 +128,9 @@ def _written(loaded: Loaded, name: str, origin: Options) -> File:
     config["dtype"] = dtypes.pop() if len(dtypes) == 1 else "float32"
 
     preprocessor = origin.get("preprocessor", {})
-    asked = huggingface_preprocessors.read(preprocessor, family.preprocessor)
+    asked = preprocessors.read(preprocessor, family.preprocessor)
     if not (preprocessor and unchanged and all(getattr(recipe, key) == value for key, value in asked.items())):
-        preprocessor = huggingface_preprocessors.written(recipe, family.preprocessor)
+        preprocessor = preprocessors.written(recipe, family.preprocessor)
     written = dataclasses.replace(recipe, model=options)
     return File(arrays, config, preprocessor, {"recipe": dataclasses.asdict(written)})
 

@@ -9,7 +9,7 @@ import numpy as np
 from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.models.vit import Vit
-from vit_jax.weights.huggingface_families import Class, Family
+from vit_jax.weights.huggingface.families import Class, Family
 from vit_jax.weights.rename import Arrays
 
 BOTH = "class_token_and_mean"

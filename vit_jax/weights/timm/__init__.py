@@ -8,19 +8,20 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vit_jax.errors import UserError
-from vit_jax.weights import facts, positions, timm_bare, timm_config, timm_models, timm_rows
+from vit_jax.weights import facts, positions
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded, as_published, odd_dtypes, refuse_other_kinds
 from vit_jax.weights.recipe import Recipe
 from vit_jax.weights.rename import Arrays, refuse, to_ours, to_theirs, units_of
-from vit_jax.weights.timm_config import Described
+from vit_jax.weights.timm import architectures, bare, config, rows
+from vit_jax.weights.timm.config import Described
 
 RELATIVE = r".*relative_position_bias_table"
 
 
 def recognises(file: File) -> bool:
     """Returns whether `file` has timm's names, or those that timm reads as its own."""
-    return timm_bare.recognises(file.arrays)
+    return bare.recognises(file.arrays)
 
 
 def load(file: File) -> Loaded:
@@ -34,12 +35,12 @@ def load(file: File) -> Loaded:
             f"{file.place or 'this file'} has relative position biases, as BEiT has, which no model here computes with"
         )
     refuse_other_kinds(file.arrays)
-    arrays, bare = timm_bare.plain(file.arrays), "architecture" not in file.config
-    said = timm_config.read(timm_bare.config(file.arrays, file.place) if bare else file.config)
-    table = timm_rows.rows(timm_rows.forms_of(arrays))
-    if any(name.startswith(timm_rows.STEM) for name in arrays):
-        table += timm_rows.stem_rows(units_of(arrays, timm_rows.UNITS))
-    ours = to_ours(arrays, table, timm_rows.sizes(said.heads))
+    arrays, alone = bare.plain(file.arrays), "architecture" not in file.config
+    said = config.read(bare.config(file.arrays, file.place) if alone else file.config)
+    table = rows.rows(rows.forms_of(arrays))
+    if any(name.startswith(rows.STEM) for name in arrays):
+        table += rows.stem_rows(units_of(arrays, rows.UNITS))
+    ours = to_ours(arrays, table, rows.sizes(said.heads))
     if "positions/table" in ours:
         positions.unfold(ours, _trained_on(ours, said.image_size))
     dtypes = odd_dtypes(arrays)
@@ -50,8 +51,8 @@ def load(file: File) -> Loaded:
         model=model,
         image_size=facts.image_size(ours) if "positions/grid" in ours else _whole_patches(ours, said.image_size),
         loss="softmax" if model["classes"] else "",
-        position_resize=timm_bare.position_resize(said.model.name, said.kept.get("tag", "")) if bare else "cubic",
-        source=os.path.basename(file.place if bare else os.path.dirname(file.place)),
+        position_resize=bare.position_resize(said.model.name, said.kept.get("tag", "")) if alone else "cubic",
+        source=os.path.basename(file.place if alone else os.path.dirname(file.place)),
         origin={"format": "timm", "architecture": said.model.name, "kept": dict(said.kept)}
         | ({"dtypes": dtypes} if dtypes else {}),
         **said.recipe,
@@ -69,18 +70,18 @@ def save(loaded: Loaded) -> File:
     """
     recipe = loaded.recipe
     origin = recipe.origin if recipe.origin.get("format") == "timm" else {}
-    model = timm_models.named(origin["architecture"]) if origin else None
+    model = architectures.named(origin["architecture"]) if origin else None
     arguments, unset = model.arguments(recipe.model) if model else ({}, [])
     if model is None or unset:
-        model, arguments = timm_models.closest(recipe.model, recipe.image_size)
+        model, arguments = architectures.closest(recipe.model, recipe.image_size)
     ours = {name: np.asarray(array) for name, array in flatten_dict(loaded.parameters, sep="/").items()}
     if "positions/grid" in ours:
         positions.fold(ours)
-    table = timm_rows.rows(model.forms)
+    table = rows.rows(model.forms)
     if "stem/root/kernel" in ours:
-        table += timm_rows.stem_rows(units_of(ours, facts.UNITS))
-    arrays = to_theirs(ours, table, timm_rows.sizes(facts.size(ours).heads))
-    return File(as_published(arrays, origin), timm_config.written(model, arguments, recipe))
+        table += rows.stem_rows(units_of(ours, facts.UNITS))
+    arrays = to_theirs(ours, table, rows.sizes(facts.size(ours).heads))
+    return File(as_published(arrays, origin), config.written(model, arguments, recipe))
 
 
 def _trained_on(ours: Arrays, image_size: tuple[int, int]) -> tuple[int, int] | None:
@@ -98,7 +99,7 @@ def _whole_patches(ours: Arrays, image_size: tuple[int, int]) -> tuple[int, int]
 
 def _refuse_another(model: dict[str, Any], said: Described) -> None:
     """Raises UserError if the arrays have parts that the architecture has not, or the other way round."""
-    misfits = timm_models.misfits(said.model, model, said.changed)
+    misfits = architectures.misfits(said.model, model, said.changed)
     if said.classes not in (None, model["classes"]):
         misfits.append(f"classes came {model['classes']}, wanted {said.classes}")
     refuse(

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_jax.errors import UserError, pick
-from vit_jax.weights import timm_models
 from vit_jax.weights.recipe import Recipe
-from vit_jax.weights.timm_models import ACTIVATIONS, ARGUMENTS, POOLS, Model
+from vit_jax.weights.timm import architectures
+from vit_jax.weights.timm.architectures import ACTIVATIONS, ARGUMENTS, POOLS, Model
 
 # Arguments of timm's classes that the arrays tell, or that change nothing once a model is trained.
 UNASKED = {
@@ -54,10 +54,10 @@ def read(config: Mapping[str, Any]) -> Described:
     """
     try:
         name, _, tag = config["architecture"].partition(".")
-        model = timm_models.named(name)
+        model = architectures.named(name)
         arguments = {key: value for key, value in config.get("model_args", {}).items() if value is not None}
         given = dict(config.get("pretrained_cfg", config))
-        given = timm_models.published(name, tag or given.get("tag", "")) | given
+        given = architectures.published(name, tag or given.get("tag", "")) | given
         given |= {"tag": tag} if tag else {}
         size = arguments.get("img_size") or given["input_size"][-2:]
         height, width = (size, size) if isinstance(size, int) else size
@@ -88,7 +88,7 @@ def _told(model: Model, arguments: Mapping[str, Any]) -> dict[str, Any]:
     unread = {name for name in arguments if not name.endswith("_rate")} - UNASKED - {"act_layer", "global_pool"}
     if unread:
         raise UserError(f"config.json has model_args that are not read here: {', '.join(sorted(unread))}")
-    whole = timm_models.parts(model.options)
+    whole = architectures.parts(model.options)
     told = {name: whole[name] for name in (*TOLD, *(OF_STEM if "stem" in model.options["size"] else ()))}
     if "act_layer" in arguments:
         told["activation"] = pick({v: k for k, v in ACTIVATIONS.items()}, arguments["act_layer"], "act_layer")
