@@ -57,7 +57,7 @@ def save(loaded: Loaded, name: str) -> File:
       UserError: a format there is not, or one that has no place for some of the arrays.
     """
     file = pick(FORMATS, name, "format").save(loaded)
-    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe)})
+    return dataclasses.replace(file, notes={"recipe": dataclasses.asdict(loaded.recipe), **file.notes})
 
 
 def has_zeroed_head(parameters: Parameters) -> bool:
