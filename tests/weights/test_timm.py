@@ -179,7 +179,6 @@ def test_weights_from_elsewhere_go_under_the_nearest_architecture():
     [
         ({"norm_epsilon": 1e-12}, "timm has no architecture with norm_epsilon 1e-12"),
         ({"pre_logits": 8}, "timm has no architecture with pre_logits 8"),
-        ({"registers": 2, "class_token": True}, "timm has no architecture with positions 'learned'"),
         ({"positions": "sincos2d"}, "timm has no architecture with positions 'sincos2d'"),
     ],
 )

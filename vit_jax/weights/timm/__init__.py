@@ -1,5 +1,6 @@
 """timm's Vision Transformers and hybrids: DeiT, DINO, MAE, CLIP, SigLIP, EVA-02, DINOv3 as it holds them."""
 
+import dataclasses
 import os
 import re
 from typing import Any
@@ -68,20 +69,24 @@ def save(loaded: Loaded) -> File:
     Raises:
       UserError: no architecture of timm's computes what these weights compute.
     """
+    ours = {name: np.asarray(array) for name, array in flatten_dict(loaded.parameters, sep="/").items()}
     recipe = loaded.recipe
+    if "registers" in ours and "distillation_token" not in ours and "positions/prefix" in ours:
+        ours["class_token"] = ours["class_token"] + ours.pop("positions/prefix")  # as timm itself reads DINOv2
+        recipe = dataclasses.replace(recipe, model=recipe.model | {"positions": "learned_patches"})
     origin = recipe.origin if recipe.origin.get("format") == "timm" else {}
     model = architectures.named(origin["architecture"]) if origin else None
     arguments, unset = model.arguments(recipe.model) if model else ({}, [])
     if model is None or unset:
         model, arguments = architectures.closest(recipe.model, recipe.image_size)
-    ours = {name: np.asarray(array) for name, array in flatten_dict(loaded.parameters, sep="/").items()}
     if "positions/grid" in ours:
         positions.fold(ours)
     table = rows.rows(model.forms)
     if "stem/root/kernel" in ours:
         table += rows.stem_rows(units_of(ours, facts.UNITS))
     arrays = to_theirs(ours, table, rows.sizes(facts.size(ours).heads))
-    return File(as_published(arrays, origin), config.written(model, arguments, recipe))
+    notes = {"recipe": dataclasses.asdict(recipe)}
+    return File(as_published(arrays, origin), config.written(model, arguments, recipe), notes=notes)
 
 
 def _trained_on(ours: Arrays, image_size: tuple[int, int]) -> tuple[int, int] | None:

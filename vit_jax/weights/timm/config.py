@@ -66,7 +66,7 @@ def read(config: Mapping[str, Any]) -> Described:
             arguments.get("num_heads") or model.options["size"]["heads"],
             _told(model, arguments),
             config.get("num_classes", arguments.get("num_classes")),
-            frozenset(arguments),
+            frozenset(config.get("model_args", {})),
             (height, width),
             {
                 "mean": tuple(map(float, given["mean"])),
