@@ -52,7 +52,8 @@ def row(cells: Any) -> str:
 
 def harness() -> tuple[Any, Any]:
     """Returns the modules of tests/parity: the cases, and what proves one."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "parity"))
+    tests = Path(__file__).parents[1] / "tests"
+    sys.path[:0] = [str(tests / "parity"), str(tests / "golden")]
     return importlib.import_module("cases"), importlib.import_module("proof")
 
 
