@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 ARCHITECTURES = {"B/16": "vit_base_patch16_224", "L/16": "vit_large_patch16_224"}
 
@@ -51,9 +52,8 @@ def main() -> int:
 
 def write(size: str, folder: str) -> None:
     """Writes timm's model of this size, as drawn by timm, into `folder`."""
-    timm_reference()
-    timm, hub = importlib.import_module("timm"), importlib.import_module("timm.models")
-    hub.save_for_hf(timm.create_model(ARCHITECTURES[size]), folder, safe_serialization=True)
+    library = timm()
+    library.models.save_for_hf(library.create_model(ARCHITECTURES[size]), folder, safe_serialization=True)
 
 
 def measured(name: str, folder: str) -> tuple[float, float]:
@@ -68,9 +68,8 @@ def measured(name: str, folder: str) -> tuple[float, float]:
 
 def timm_reader() -> Callable[[str], object]:
     """Returns what reads a folder with timm, everything imported."""
-    timm_reference()
-    timm = importlib.import_module("timm")
-    return lambda folder: timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    library = timm()
+    return lambda folder: library.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
 
 def our_reader() -> Callable[[str], object]:
@@ -81,9 +80,9 @@ def our_reader() -> Callable[[str], object]:
     return lambda folder: jax.block_until_ready(jax.device_put(start.trained(folder).parameters))
 
 
-def timm_reference() -> None:
-    """Imports the module that stands in for torchvision where that is absent."""
-    importlib.import_module("vit_jax.weights.references.timm")
+def timm() -> Any:
+    """Returns the library, which is imported whether torchvision can be or not."""
+    return importlib.import_module("vit_jax.weights.references.timm").timm()
 
 
 READERS = {"timm": timm_reader, "vit_jax": our_reader}

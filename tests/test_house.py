@@ -63,7 +63,7 @@ def test_paths_in_documents_exist(document):
 def test_commands_in_documents_are_verbs(document):
     text = document.read_text()
     asked = re.findall(r"(?<!\w)(?:\./run\.sh|python -m vit_jax) +([a-z]+)\b", text)
-    assert set(asked) <= {*verbs.VERBS, "test", "lint"}
+    assert set(asked) <= {*verbs.VERBS, "test", "parity", "lint"}
 
 
 DOCUMENTED = [
