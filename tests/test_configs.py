@@ -102,7 +102,7 @@ def kinds() -> list[Any]:
     for name in EVERY:
         found.setdefault(json.dumps(reduced(dataclasses.asdict(config(name)))), []).append(name)
     files = {names[0].partition(":")[0]: text for text, names in reversed(found.items())}
-    quick = [files[file] for file in ("pretrain", "augreg", "masked", "mae", "distill")]
+    quick = [files[file] for file in ("pretrain", "augreg", "masked")]
     return [
         pytest.param(text, id=",".join(names)[:60], marks=() if text in quick else pytest.mark.slow)
         for text, names in found.items()

@@ -63,6 +63,7 @@ def test_hard_decisions_are_the_teachers_likeliest_class():
     np.testing.assert_allclose(hard(jnp.asarray(student), jnp.asarray(teacher), 1.0), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_student_that_is_its_teacher_has_nothing_to_learn():
     objective = distillation(MASTER)
     prepared = objective.prepare(batch(), jax.random.key(0))

@@ -53,7 +53,9 @@ def send(number: signal.Signals, at_step: int, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize(("step", "threads"), [(1, 0), (4, 2), (5, 3)])
+@pytest.mark.parametrize(
+    ("step", "threads"), [pytest.param(1, 0, marks=pytest.mark.slow), (4, 2), pytest.param(5, 3, marks=pytest.mark.slow)]
+)
 def test_interrupted_and_resumed_is_uninterrupted(
     number: signal.Signals,
     code: int,
@@ -233,6 +235,7 @@ def test_what_lies_beside_a_run(uninterrupted: Path):
     assert (uninterrupted / "metrics.jsonl").stat().st_size
 
 
+@pytest.mark.slow
 def test_tensorboard_and_profile_are_written_when_asked_for(tmp_path: Path):
     train(tmp_path, log={"every": 1, "tensorboard": True}, profile={"first_step": 2, "steps": 2})
     assert list((tmp_path / "tensorboard").glob("events*"))

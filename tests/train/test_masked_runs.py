@@ -128,6 +128,7 @@ def test_the_number_of_classes_is_not_for_the_config():
         small.train(Path("unused"), objective=OBJECTIVES["masked_patches"], model__classes=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_devices_and_accumulation_draw_the_same_curve(kind: str):
     def curve(devices: int, accumulate: int) -> np.ndarray:
