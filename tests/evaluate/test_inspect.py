@@ -80,22 +80,43 @@ def test_the_class_token_reads_what_two_blocks_let_through():
     second = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     # By hand: the class token's row is (row 0 + row 2) / 2 of the first block's (I + A) / 2,
     # ((1/2, 1/2, 0) + (0, 1/2, 1/2)) / 2 = (1/4, 1/2, 1/4); without the class token 2/3 and 1/3.
-    found = inspect.attention_map(kept_of(first, second))
+    found = inspect.attention_map(kept_of(first, second), "class_token")
     np.testing.assert_allclose(found, [[[2 / 3, 1 / 3]]], atol=1e-6)
 
 
 def test_without_a_class_token_all_patches_are_read_alike():
     first, second = [[0.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]
     # By hand: rollout ((1, 0), (1/2, 1/2)) @ ((1/2, 1/2), (0, 1)) = ((1/2, 1/2), (1/4, 3/4)), whose rows' mean it is.
-    found = inspect.attention_map(kept_of(first, second))
+    found = inspect.attention_map(kept_of(first, second), "mean")
     np.testing.assert_allclose(found, [[[3 / 8, 5 / 8]]], atol=1e-6)
 
 
 def test_an_attention_pool_says_which_patches_are_read():
     first, second = [[0.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]
     heads = jnp.array([[0.0, 1.0], [0.5, 0.5]])[None, :, None]  # their mean: a quarter of the first row
-    found = inspect.attention_map(kept_of(first, second, **{"pool/attention/weights": heads}))
+    found = inspect.attention_map(kept_of(first, second, **{"pool/attention/weights": heads}), "map")
     np.testing.assert_allclose(found, [[[1 / 8 + 3 / 16, 1 / 8 + 9 / 16]]], atol=1e-6)
+
+
+# Two tokens, then two patches. By hand, of the rollout (A + I) / 2 of the block, less its first two columns:
+# (0, 1/4), (1/2, 0), (1/2, 0), (0, 3/4), from the first token to the last patch.
+FOUR = [[0.5, 0.0, 0.0, 0.5], [0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ("class_token", (0, 1)),
+        ("distilled", (2 / 3, 1 / 3)),  # a half and a quarter
+        ("mean", (2 / 5, 3 / 5)),  # a half and three quarters
+        ("class_token_and_mean", (2 / 7, 5 / 7)),  # a quarter; a quarter and a quarter and an eighth
+        ("map", (2 / 11, 9 / 11)),  # a quarter of a half, three quarters of three quarters
+    ],
+)
+def test_tokens_before_the_patches_are_read_by_those_pools_that_read_them(pool, expected):
+    heads = {"pool/attention/weights": jnp.array([[0.25, 0.75]])[None, None]} if pool == "map" else {}
+    found = inspect.attention_map(kept_of(FOUR, tokens=4, **heads), pool)
+    np.testing.assert_allclose(found, [[expected]], atol=1e-6)
 
 
 def brute_force_distance(weights: np.ndarray, grid: tuple[int, int], patch: tuple[float, float]) -> float:
@@ -151,14 +172,15 @@ def test_a_patch_that_attends_to_no_patch_has_no_distance():
 
 def test_norms_of_known_tokens():
     tokens = jnp.array([[[6.0, 8.0], [3.0, 4.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 2.0], [0.0, -2.0]]])
-    found = {name: norms.tolist() for name, norms in inspect.token_norms(tokens, patches=2).items()}
+    found = {name: norms.tolist() for name, norms in inspect.token_norms(tokens, 2, class_token=True).items()}
     assert found == {"class_token": [10.0, 0.0], "mean": [3.0, 2.0], "largest": [5.0, 2.0]}
-    assert inspect.token_norms(tokens, patches=3)["largest"].tolist() == [10.0, 2.0]
-    assert inspect.token_norms(tokens, patches=3).keys() == {"mean", "largest"}
+    assert inspect.token_norms(tokens, 2, class_token=False).keys() == {"mean", "largest"}  # the first is a register
+    assert inspect.token_norms(tokens, 3, class_token=False)["largest"].tolist() == [10.0, 2.0]
+    assert inspect.token_norms(tokens, 3, class_token=False).keys() == {"mean", "largest"}
 
 
 def test_norms_of_half_precision_are_computed_in_full():
-    found = inspect.token_norms(jnp.full((1, 1, 3), 300.0, jnp.float16), patches=1)["mean"]
+    found = inspect.token_norms(jnp.full((1, 1, 3), 300.0, jnp.float16), 1, class_token=False)["mean"]
     np.testing.assert_allclose(found, [300 * np.sqrt(3)], rtol=1e-6)  # 3 · 300² is beyond float16
 
 

@@ -49,6 +49,12 @@ ENCODERS = {
     "class_token": (models.build(SIZE, classes=3, pool="class_token", positions="sincos2d"), (2, 6), (4.0, 2.0)),
     "map": (models.build(SIZE, classes=3, pool="map", positions="none"), (2, 6), (4.0, 2.0)),
     "hybrid": (HYBRID, (2, 3), (4.0, 4.0)),
+    "registers": (
+        models.build(SIZE, classes=3, pool="mean", registers=2, positions="none", rotary="dinov3"),
+        (2, 6),
+        (4.0, 2.0),
+    ),
+    "map_beside_a_class_token": (models.build(SIZE, classes=3, pool="map", class_token=True), (2, 6), (4.0, 2.0)),
 }
 
 
@@ -66,23 +72,24 @@ def test_a_survey_is_the_mean_over_images(kind):
     distances = [np.mean(distance(block), axis=0) for block in weights]
     np.testing.assert_allclose(found.attended.distances, distances, rtol=1e-4)
     np.testing.assert_allclose(
-        found.attended.maps, np.asarray(jax.jit(inspect.attention_map)(kept))[[0, 2, 6]], atol=1e-5
+        found.attended.maps, np.asarray(inspect.attention_map(kept, model.architecture.pool))[[0, 2, 6]], atol=1e-5
     )
     np.testing.assert_allclose(found.attended.maps.sum(axis=(1, 2)), np.ones(3), rtol=1e-5)
 
-    assert found.attended.learned is (kind != "class_token")
-    if kind == "map":
+    positions = {"class_token": "sincos2d", "map": "none", "registers": "rotary"}
+    assert found.attended.positions == positions.get(kind, "learned")
+    if kind in ("map", "registers"):
         assert found.attended.similarity is None
     else:
         positions = sincos2d(2, 6, 8) if kind == "class_token" else parameters["positions"]["grid"]
         np.testing.assert_allclose(found.attended.similarity, inspect.position_similarity(positions), atol=1e-5)
 
-    prefix = 0 if kind == "map" else 1
+    prefix = {"map": 0, "registers": 2}.get(kind, 1)
     assert list(found.norms) == ["embedded", "encoder/block00", "encoder/block01"]
     for layer, norms in found.norms.items():
         lengths = np.linalg.norm(kept["embedded" if layer == "embedded" else f"{layer}/output"], axis=-1)
         expected = {"mean": lengths[:, prefix:].mean(), "largest": lengths[:, prefix:].max()}
-        expected |= {"class_token": lengths[:, 0].mean()} if prefix else {}
+        expected |= {"class_token": lengths[:, 0].mean()} if prefix == 1 else {}
         assert norms == pytest.approx(expected, rel=1e-4)
 
 

@@ -126,7 +126,7 @@ def surveyed(**changes) -> Survey:
         "uniform": 4.2,
         "maps": rng.dirichlet(np.ones(15), 2).reshape(2, 3, 5),
         "similarity": rng.uniform(-1, 1, (3, 5, 3, 5)),
-        "learned": True,
+        "positions": "learned",
     }
     return Survey(
         images=9,
@@ -152,8 +152,9 @@ def test_every_head_has_its_dot_where_its_distance_lies():
 
 
 def test_what_a_model_lacks_is_said():
-    assert "no positions" in exhibits.positions(surveyed(similarity=None)).caption
-    assert "not learned" in exhibits.positions(surveyed(learned=False)).caption
+    assert "a bag of patches" in exhibits.positions(surveyed(similarity=None, positions="none")).caption
+    assert "turns queries and keys" in exhibits.positions(surveyed(similarity=None, positions="rotary")).caption
+    assert "not learned" in exhibits.positions(surveyed(positions="sincos2d")).caption
     convolutional = Survey(
         **{**vars(surveyed()), "attended": None, "norms": {"stage1/unit01": {"mean": 1.0, "largest": 2.0}}}
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import small
 
+import vit_jax
 from vit_jax.__main__ import main
 from vit_jax.weights import files, formats
 
@@ -97,6 +98,29 @@ def test_verify_names_the_first_block_that_departs(tmp_path, capsys):
     assert code == 1 and "departs at block01" in text
 
 
+def test_verify_notices_bits_that_no_block_shows(tmp_path, capsys):
+    target = tmp_path / "converted"
+    code, text = said(capsys, "convert", published("vit_class_token", tmp_path), target, "--to=timm")
+    assert code == 0, text
+    assert said(capsys, "verify", target)[0] == 0
+    content = bytearray((target / "model.safetensors").read_bytes())
+    content[-4] ^= 1  # the last bit of the last float32
+    (target / "model.safetensors").write_bytes(content)
+    code, text = said(capsys, "verify", target)
+    assert code == 1 and "bits of the arrays: CHANGED" in text and "\nequal: at most" in text
+    code, text = said(capsys, "verify", tmp_path / "vit_class_token.npz")
+    assert "bits of the arrays" not in text  # nobody wrote down what they were
+
+
+def test_a_format_is_written_where_it_is_read(tmp_path, capsys):
+    source = published("vit_class_token", tmp_path)
+    code, text = said(capsys, "convert", source, tmp_path / "out.npz", "--to=timm")
+    assert code == 2 and "timm files are a folder, for its config.json; got " in text
+    code, text = said(capsys, "convert", source, tmp_path / "out", "--to=google")
+    assert code == 2 and "google files are one .npz; got " in text
+    assert [file.name for file in tmp_path.iterdir()] == ["vit_class_token.npz"]
+
+
 def test_a_run_converts_with_its_recipe(tmp_path, capsys):
     small.train(tmp_path / "run", steps=2)
     code, _ = said(capsys, "convert", tmp_path / "run", tmp_path / "run.npz", "--to=google")
@@ -104,6 +128,8 @@ def test_a_run_converts_with_its_recipe(tmp_path, capsys):
     loaded = formats.load(files.read(tmp_path / "run.npz"))
     assert loaded.recipe.class_names == tuple(map(str, range(10)))
     assert loaded.recipe.image_size == (8, 8)
+    code, text = said(capsys, "doctor", tmp_path / "run.npz")
+    assert code == 0 and f"written by    vit_jax {vit_jax.__version__}, from run\n" in text
 
 
 def test_where_nobody_can_say_verify_says_so(tmp_path, capsys):

@@ -144,6 +144,20 @@ def test_imagenet_21k_was_learned_by_sigmoid(classes, loss):
     assert load(weights("mean") | head).recipe.loss == loss
 
 
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("B_16-i1k-300ep-lr_0.001-aug_strong2-wd_0.1-do_0.1-sd_0.1", "sigmoid"),
+        ("B_16-i1k-300ep-lr_0.001-aug_strong2-wd_0.1-do_0.1-sd_0.1--imagenet2012-steps_20k-lr_0.01-res_224", "softmax"),
+        ("B_16-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0--cifar100-steps_10k-lr_0.01-res_224", "softmax"),
+        ("ViT-B_16", "softmax"),
+    ],
+)
+def test_augregs_imagenet_1k_was_learned_by_sigmoid(name, loss):
+    file = File(weights("mean"), place=f"cache/-i1k-/{name}.npz")
+    assert google.load(file).recipe.loss == loss
+
+
 def test_half_a_head_is_refused():
     with pytest.raises(UserError, match="the weights lack: head/bias"):
         formats.load(File(without(weights("mean"), "head/bias")))

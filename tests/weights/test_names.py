@@ -224,9 +224,17 @@ def test_offline_names_the_file_and_where_it_would_be(server, monkeypatch):
     assert f"{server.url}/google/vit-base-patch16-224/resolve/main/config.json" in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["weights.npz", "runs/timm", "siglip.npz:img", "C:\\weights.npz", "~/x.npz"])
+@pytest.mark.parametrize("name", ["weights.npz", "runs/timm", "C:\\weights.npz", "~/x.npz"])
 def test_a_path_is_itself(name):
     assert names.local(name) == name
+
+
+def test_the_image_encoder_is_named_as_big_vision_names_it(server):
+    put(server, {"/big_vision/siglip/b16.npz": b"weights"})
+    assert names.local("gs://big_vision/siglip/b16.npz:img") == names.local("gs://big_vision/siglip/b16.npz")
+    assert names.local("some/b16.npz:img") == "some/b16.npz"
+    with pytest.raises(UserError, match='of some/b16.npz only the image encoder is read, "img"; got ":txt"'):
+        names.local("some/b16.npz:txt")
 
 
 def test_a_path_with_a_colon_is_itself_where_it_is_one(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from vit_jax.errors import UserError
 from vit_jax.shapes import Images, Parameters
 
 TOLERANCE = 1e-5  # of the largest value, or of 1
+DAMAGED = "its notes were changed since they were written"
 SAMPLES = 32  # of each block, evenly spread, are enough to tell one array from another
 
 
@@ -59,16 +60,18 @@ def differences(found: Mapping[str, np.ndarray], wanted: Mapping[str, Any]) -> d
       wanted: arrays, or their `samples`; of names that `found` lacks nothing is said.
 
     Raises:
-      UserError: arrays of another shape, or no name in common.
+      UserError: arrays of another shape, no name in common, or what are no samples: they come from a stranger's file.
     """
     result = {}
     for name in (name for name in found if name in wanted):
         ours, theirs = found[name], wanted[name]
-        shape, largest = _shape_and_largest(theirs)
+        shape, largest, values = _read(name, theirs)
         if ours.shape != shape:
             raise UserError(f"{name} has shape {ours.shape} here and {shape} there: this is another model")
-        values = _spread(ours) - np.asarray(theirs["values"]) if isinstance(theirs, Mapping) else ours - theirs
-        result[name] = float(np.abs(values).max() / max(1.0, largest))
+        mine = ours if isinstance(theirs, np.ndarray) else _spread(ours)
+        if mine.shape != values.shape:
+            raise UserError(f"{len(values)} samples of {name}, wanted {len(mine)}; {DAMAGED}")
+        result[name] = float(np.abs(mine - values).max() / max(1.0, largest))
     if not result:
         raise UserError(f"nothing to compare: {', '.join(found)} here, {', '.join(wanted)} there")
     return result
@@ -83,10 +86,18 @@ def first_departure(differences: Mapping[str, float], tolerance: float = TOLERAN
     return next((name for name, difference in differences.items() if not difference <= tolerance), None)
 
 
-def _shape_and_largest(wanted: Any) -> tuple[tuple[int, ...], float]:
-    if isinstance(wanted, Mapping):
-        return tuple(wanted["shape"]), wanted["largest"]
-    return wanted.shape, float(np.abs(wanted).max())
+def _read(name: str, wanted: Any) -> tuple[tuple[int, ...], float, np.ndarray]:
+    """Returns the shape, the largest value and the values of an array, or of samples as JSON gave them."""
+    if isinstance(wanted, np.ndarray):
+        return wanted.shape, float(np.abs(wanted).max()), wanted
+    try:
+        shape, largest = tuple(wanted["shape"]), float(wanted["largest"])
+        values = np.asarray(wanted["values"], np.float64)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"what stands for samples of {name} is none; {DAMAGED}") from None
+    if values.ndim != 1 or not np.isfinite([largest, *values]).all():
+        raise UserError(f"the samples of {name} are not all numbers; {DAMAGED}")
+    return shape, largest, values
 
 
 def _spread(array: np.ndarray) -> np.ndarray:

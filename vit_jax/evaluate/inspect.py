@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 
 from vit_jax.errors import UserError
+from vit_jax.models.heads import POOLS
 from vit_jax.shapes import AttentionWeights, Images, Parameters, PositionGrid, Tokens
 
 Intermediates: TypeAlias = dict[str, jax.Array]  # by path
@@ -90,11 +91,15 @@ def attention_rollout(weights: Sequence[AttentionWeights]) -> Rollout:
     return rollout
 
 
-def attention_map(kept: Intermediates) -> AttentionMap:
+def attention_map(kept: Intermediates, pool: str) -> AttentionMap:
     """Returns how much of each patch reaches what the head reads, by rollout; sums to 1 over an image.
 
-    The head reads the class token, or the tokens as an attention pool weighs them (its heads' mean), or else all
-    patches alike. What reaches it from the class token itself is left out.
+    The head reads the tokens as `pool` weighs them (of attention pooling, the mean of its heads). What reaches it from
+    other tokens than patches is left out.
+
+    Args:
+      kept: the intermediates of the model.
+      pool: of the model, a name in models.heads.POOLS.
 
     Raises:
       UserError: there is no block.
@@ -103,10 +108,11 @@ def attention_map(kept: Intermediates) -> AttentionMap:
     batch, _, tokens = rollout.shape
     rows, columns = kept["patch_embedding"].shape[1:3]
     prefix = tokens - rows * columns
-    if "pool/attention/weights" in kept:
-        read = kept["pool/attention/weights"].mean(axis=(1, 2))
-    else:
-        read = jnp.zeros((batch, tokens)).at[:, slice(1) if prefix else slice(None)].set(1.0)
+    if pool == "map":  # which reads patches alone
+        read = jnp.pad(kept["pool/attention/weights"].mean(axis=(1, 2)), ((0, 0), (prefix, 0)))
+    else:  # what a mean, or a choice, makes of unit vectors is how it weighs them
+        read = POOLS[pool](jnp.eye(tokens)[None], prefix).reshape(-1, tokens).mean(axis=0)
+        read = jnp.broadcast_to(read, (batch, tokens))
     found = jnp.einsum("bo,boi->bi", read, rollout)[:, prefix:]
     found /= found.sum(axis=-1, keepdims=True)
     return einops.rearrange(found, "batch (rows columns) -> batch rows columns", rows=rows, columns=columns)
@@ -134,15 +140,17 @@ def attention_distance(weights: AttentionWeights, grid: tuple[int, int], patch: 
     return jnp.einsum("bhqk,qk->bhq", among, apart).mean(axis=-1)
 
 
-def token_norms(tokens: Tokens, patches: int) -> dict[str, Float[jax.Array, " batch"]]:
+def token_norms(tokens: Tokens, patches: int, class_token: bool) -> dict[str, Float[jax.Array, " batch"]]:
     """Returns the Euclidean norms of the last `patches` tokens, "mean" and "largest", and that of a "class_token".
+
+    The first token is that, in a model that has one (`class_token`).
 
     Few patches with a norm many times the mean are what registers are for (arXiv 2309.16588, section 2).
     """
     norms = jnp.linalg.norm(tokens.astype(jnp.float32), axis=-1)
     prefix = norms.shape[-1] - patches
     found = {"mean": norms[:, prefix:].mean(axis=-1), "largest": norms[:, prefix:].max(axis=-1)}
-    return found | ({"class_token": norms[:, 0]} if prefix else {})
+    return found | ({"class_token": norms[:, 0]} if class_token else {})
 
 
 def position_similarity(grid: PositionGrid) -> Similarity:

@@ -36,8 +36,8 @@ class Attended:
       distances: mean attention distance in pixels, (blocks, heads).
       uniform: the distance of a head that attends to all patches alike.
       maps: how much of each patch reaches the head, for each image that is shown: (shown, rows, columns), sum 1.
-      similarity: of the positions, (rows, columns, rows, columns); None where the model has none.
-      learned: whether the positions were learned, not computed.
+      similarity: of the positions, (rows, columns, rows, columns); None where none are added to the patches.
+      positions: how the model knows where a patch lies: "learned", "sincos2d", "rotary" or "none".
     """
 
     grid: tuple[int, int]
@@ -46,7 +46,7 @@ class Attended:
     uniform: float
     maps: np.ndarray
     similarity: np.ndarray | None
-    learned: bool
+    positions: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +100,17 @@ def survey(
         kept = inspect.intermediates(model, parameters, augment.normalize(images, mean, std))
         grid = inspect.grid_of(kept)
         norms = {
-            name: inspect.token_norms(tokens, grid[0] * grid[1] if grid else tokens.shape[1])
+            name: inspect.token_norms(
+                tokens, grid[0] * grid[1] if grid else tokens.shape[1], "class_token" in parameters
+            )
             for name, tokens in inspect.layer_outputs(kept).items()
         }
         if not grid:
             return {"norms": norms}
         patch = _patch(images.shape[1:3], grid)
         distances = [inspect.attention_distance(block, grid, patch) for block in inspect.attention_weights(kept)]
-        return {"norms": norms, "distances": jnp.stack(distances, axis=1), "maps": inspect.attention_map(kept)}
+        maps = inspect.attention_map(kept, models.option(model, "pool"))
+        return {"norms": norms, "distances": jnp.stack(distances, axis=1), "maps": maps}
 
     looked = jax.jit(look)
     rows: list[dict[str, Any]] = []
@@ -163,9 +166,11 @@ def _attended(
     rows, columns = every["maps"].shape[1:]
     patch = _patch(image_size, (rows, columns))
     alike = jnp.full((1, 1, rows * columns, rows * columns), 1 / (rows * columns))
-    grid, learned = parameters.get("positions", {}).get("grid"), True
-    if grid is None and models.option(model, "positions") == "sincos2d":
-        grid, learned = sincos2d(rows, columns, parameters["patch_embedding"]["kernel"].shape[-1]), False
+    grid, positions = parameters.get("positions", {}).get("grid"), models.option(model, "positions")
+    if positions == "sincos2d":
+        grid = sincos2d(rows, columns, parameters["patch_embedding"]["kernel"].shape[-1])
+    if positions == "none" and models.option(model, "rotary") != "none":
+        positions = "rotary"
     return Attended(
         grid=(rows, columns),
         patch=patch,
@@ -173,7 +178,7 @@ def _attended(
         uniform=float(inspect.attention_distance(alike, (rows, columns), patch)[0, 0]),
         maps=every["maps"],
         similarity=None if grid is None else np.asarray(inspect.position_similarity(jnp.asarray(grid))),
-        learned=learned,
+        positions=positions.removesuffix("_patches"),
     )
 
 

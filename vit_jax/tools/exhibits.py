@@ -13,6 +13,10 @@ from vit_jax.tools.charts import BLUE, GREEN, ORANGE, Dots, Line
 
 MOST_MAPS = 10  # maps of similarity a side; of a larger grid only every second place, or third …, is shown
 FILE_PIXELS = 128  # at least so high is an image in a file, and at most twice as high
+NOT_ADDED = {
+    "none": "This model has no positions: it sees a bag of patches, in no order.",
+    "rotary": "This model adds no positions to its patches: it turns queries and keys by where their patch lies.",
+}
 NOTHING_ATTENDS = "This network has no attention and no positions: it is a convolutional network throughout."
 
 
@@ -73,17 +77,18 @@ def positions(survey: Survey) -> Exhibit:
         return Exhibit(title, paper, NOTHING_ATTENDS)
     similarity = survey.attended.similarity
     if similarity is None:
-        return Exhibit(title, paper, "This model has no positions: it sees a bag of patches, in no order.")
+        return Exhibit(title, paper, NOT_ADDED[survey.attended.positions])
     rows, columns = survey.attended.grid
     step = -(-max(rows, columns) // MOST_MAPS)
     every = [np.arange((count - 1) % step // 2, count, step) for count in (rows, columns)]
     low = float(similarity.min())
     drawn = _maps(similarity[np.ix_(*every)], low, survey.attended, [(each + 1).tolist() for each in every])
-    made = "learned" if survey.attended.learned else "fixed waves (sincos2d), not learned"
+    learned = survey.attended.positions == "learned"
+    made = "learned" if learned else "fixed waves (sincos2d), not learned"
     told = (
         "Nobody told the network where a patch lies: a bright spot that wanders from map to map, or bright rows and "
         "columns, show that it learned it."
-        if survey.attended.learned
+        if learned
         else "This is what learned positions are to be compared with."
     )
     skipped = "" if step == 1 else f" Of {rows} × {columns} places one in {step} each way has its map here."
@@ -148,7 +153,7 @@ def distances(survey: Survey) -> Exhibit:
         title,
         paper,
         f"How far a patch looks: the distance in the image ({height} × {width} pixels) from a patch to those that "
-        f"it attends to, weighted by the attention, the class token left out, mean over patches and {survey.images} "
+        f"it attends to, weighted by the attention, other tokens left out, mean over patches and {survey.images} "
         f"images. A step from patch to patch is {patch} pixels. Low dots are heads that look close by, as a "
         "convolution does; a head on the dotted line looks everywhere alike. "
         f"Nearest looks head {low_head + 1} of block {low_block + 1} ({found.min():.1f} pixels), farthest head "

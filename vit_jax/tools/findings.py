@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vit_jax import parallel
+from vit_jax import models, parallel
 from vit_jax.data import augment, pipeline, preprocess
 from vit_jax.data.sources import Source
 from vit_jax.errors import UserError
@@ -172,7 +172,8 @@ def inside(before: Trained, after: Trained, images: np.ndarray, filters: int = 1
         jnp.asarray(each.parameters["patch_embedding"]["kernel"]).sum(axis=2, keepdims=True) for each in (before, after)
     ]
     seen = augment.normalize(jnp.asarray(images), after.recipe.mean, after.recipe.std)
-    look = jax.jit(lambda *given: inspect.attention_map(inspect.intermediates(after.model, *given)))
+    pool = models.option(after.model, "pool")
+    look = jax.jit(lambda *given: inspect.attention_map(inspect.intermediates(after.model, *given), pool))
     components = [np.asarray(inspect.patch_filters(kernel, filters)) for kernel in kernels]
     similar = [np.asarray(inspect.position_similarity(grid)) for grid in (grids[0], interpolated, grids[1])]
     return Inside(

@@ -41,9 +41,10 @@ def examine(arguments: list[str]) -> int:
     parser = Parser("weights doctor", examine.__doc__ or "")
     parser.add_argument("file", help=FILE)
     given = parser.parse(arguments)
-    loaded, findings = doctor.examine(files.read(names.local(given.file)))
+    file = files.read(names.local(given.file))
+    loaded, findings = doctor.examine(file)
     console = rich.console.Console(highlight=False, soft_wrap=True)
-    for question, answer in (doctor.description(loaded) if loaded else {}).items():
+    for question, answer in (doctor.description(file, loaded) if loaded else {}).items():
         console.print(rich.text.Text(f"{question:13} {answer}"))
     for finding in findings:
         console.print(
@@ -55,21 +56,24 @@ def examine(arguments: list[str]) -> int:
 
 
 def verify(arguments: list[str]) -> int:
-    """Compares what a file computes here with what it should, block by block.
+    """Compares what a file computes here with what it should, block by block, and its bits with those written.
 
-    Returns 1 if it departs, 3 if nobody here can say.
+    Returns 1 if either departs, 3 if nobody here can say what it should compute.
     """
     parser = Parser("weights verify", verify.__doc__ or "")
     parser.add_argument("file", help=FILE)
     given = parser.parse(arguments)
     file = files.read(names.local(given.file))
     loaded = formats.load(file)
+    changed = "sha256" in file.notes and file.notes["sha256"] != files.digest(file.arrays)
+    if "sha256" in file.notes:
+        print(f"bits of the arrays: {'CHANGED since they were' if changed else 'as they were'} written (sha256)")
     images = certificate.probe(loaded.recipe.image_size)
     try:
         wanted, origin = expected(file, loaded, images)
     except UserError as error:
         print(f"not verifiable here: {error}")
-        return NOT_VERIFIABLE
+        return int(changed) or NOT_VERIFIABLE
     found = certificate.activations(models.build(**loaded.recipe.model), loaded.parameters, images)
     differences = certificate.differences(found, wanted)
     departure = certificate.first_departure(differences)
@@ -82,7 +86,7 @@ def verify(arguments: list[str]) -> int:
         f"{'equal' if departure is None else f'departs at {departure}'}: at most {largest:.1e} of the largest value, "
         f"{certificate.TOLERANCE:.0e} allowed"
     )
-    return int(departure is not None)
+    return int(changed or departure is not None)
 
 
 def expected(file: File, loaded: Loaded, images: np.ndarray) -> tuple[Mapping[str, Any], str]:
@@ -92,7 +96,9 @@ def expected(file: File, loaded: Loaded, images: np.ndarray) -> tuple[Mapping[st
       UserError: there are none, and no library runs files of this format here.
     """
     if "activations" in file.notes:
-        return file.notes["activations"], f"what was stored by vit_jax {file.notes['provenance']['vit_jax']}"
+        if not isinstance(file.notes["activations"], Mapping):
+            raise UserError(f"its activations are none; {certificate.DAMAGED}")
+        return file.notes["activations"], "what was stored by vit_jax"
     name = loaded.recipe.origin["format"]
     return references.activations(file.place, name, images), references.library(name).version()
 
@@ -101,15 +107,19 @@ def convert(arguments: list[str]) -> int:
     """Writes weights in another format, with their recipe and what they compute, and reads them back."""
     parser = Parser("weights convert", convert.__doc__ or "")
     parser.add_argument("source", metavar="IN", help=f"{FILE}, or a run's folder")
-    parser.add_argument("target", metavar="OUT", help="an .npz file (google, bit, big_vision) or a new folder")
+    parser.add_argument("target", metavar="OUT", help="a new .npz (google, bit, big_vision) or folder (the others)")
     parser.add_argument("--to", required=True, choices=formats.FORMATS, help="the format to write")
     given = parser.parse(arguments)
     trained = start.trained(given.source)
     loaded = Loaded(trained.parameters, trained.recipe)
+    file = formats.save(loaded, given.to)
+    if bool(file.config) == (Path(given.target).suffix == ".npz"):
+        wanted = "a folder, for its config.json" if file.config else "one .npz"
+        raise UserError(f"{given.to} files are {wanted}; got {given.target}")
+    files.refuse_taken(given.target)
     images = certificate.probe(loaded.recipe.image_size)
     computed = certificate.activations(trained.model, loaded.parameters, images)
-    file = formats.save(loaded, given.to)
-    notes = {"provenance": provenance(trained.source), "activations": certificate.samples(computed)}
+    notes = {"provenance": provenance(given.source), "activations": certificate.samples(computed)}
     files.write(dataclasses.replace(file, notes={**file.notes, **notes}), given.target)
     again = formats.load(files.read(given.target))
     read = certificate.activations(models.build(**again.recipe.model), again.parameters, images)
@@ -130,8 +140,10 @@ def listed(arguments: list[str]) -> int:
 
 
 def provenance(source: str) -> dict[str, str]:
-    """Returns where weights came from and what wrote them, for the notes of a file."""
-    return {"source": Path(source).name, "vit_jax": importlib.metadata.version("vit-jax")}
+    """Returns where weights came from, a name or the last word of a path, and what wrote them: notes of a file."""
+    path = Path(source).expanduser()
+    known = path.resolve().name if path.exists() else source
+    return {"source": known, "vit_jax": importlib.metadata.version("vit-jax")}
 
 
 ACTIONS = {"list": listed, "doctor": examine, "verify": verify, "convert": convert}

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from vit_jax.errors import UserError
+from vit_jax.errors import UserError, one_line
 from vit_jax.models.sizes import by_numbers, name_of
 from vit_jax.weights import formats
 from vit_jax.weights.files import File
@@ -36,8 +36,8 @@ def examine(file: File) -> tuple[Loaded | None, list[Finding]]:
     return loaded, [*findings, *_oddities(file, loaded)]
 
 
-def description(loaded: Loaded) -> dict[str, str]:
-    """Returns what the weights are, a few words for each question."""
+def description(file: File, loaded: Loaded) -> dict[str, str]:
+    """Returns what the weights in `file` are, a few words for each question."""
     recipe, flat = loaded.recipe, _flat(loaded)
     numbers = recipe.model["size"]
     size = name_of(by_numbers(numbers, "model.size")) or ", ".join(f"{key} {value}" for key, value in numbers.items())
@@ -53,7 +53,14 @@ def description(loaded: Loaded) -> dict[str, str]:
         "classes": f"{recipe.model['classes']:,}" + (", with names" if recipe.class_names else ""),
         "license": recipe.license or "not said in the file",
         "source": recipe.source,
-    }
+    } | _written(file)
+
+
+def _written(file: File) -> dict[str, str]:
+    match file.notes.get("provenance"):
+        case {"source": str(source), "vit_jax": str(version)}:
+            return {"written by": one_line(f"vit_jax {version}, from {source}")}
+    return {}
 
 
 def _flat(loaded: Loaded) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ NUMBERINGS = {
 NUMERICS = {"activation": "gelu_tanh", "norm_epsilon": 1e-6}
 STEM_NUMERICS = {"standardization": "google", "stem_norm_epsilon": 1e-6}
 MEAN = STD = (0.5, 0.5, 0.5)
-IMAGENET21K = 21_843  # classes, by sigmoid: big_vision, configs/vit_i21k.py and load_and_eval.py, of AugReg's files
+# AugReg pre-trained by sigmoid: on ImageNet-21k, which its count of classes tells, and on ImageNet-1k, which only the
+# name of a file tells; what was fine-tuned has "--" and its task there (big_vision: configs/vit_i21k.py, vit_i1k.py).
+IMAGENET21K = 21_843  # classes
+IMAGENET1K = r"(?!.*--).*-i1k-.*"
 
 # Group norms were published as Flax made them before 0.3.6, with the axes of a map (google/flax issue 1721).
 NORMS = {"published": "1 1 1 channels -> channels", "flat": None}
@@ -113,27 +117,29 @@ def load(file: File) -> Loaded:
     positions.unfold(ours, file.recipe.image_size if file.recipe else None)
     ours = {name: np.asarray(array, np.float32) for name, array in ours.items()}
     details = {"prefix": prefix, "left_aside": aside, "dtypes": odd_dtypes(arrays)}
+    name = os.path.basename(file.place)
     recipe = Recipe(
         model=understood(ours),
         image_size=facts.image_size(ours),
         mean=MEAN,
         std=STD,
         preprocess={"kind": "squash"},
-        loss=loss(ours, prefix),
+        loss=loss(ours, prefix, name),
         class_names=(),
         position_resize="linear_align_corners",
-        source=os.path.basename(file.place),
+        source=name,
         license="Apache-2.0",
         origin=origin | {name: value for name, value in details.items() if value},
     )
     return Loaded(unflatten_dict(ours, sep="/"), recipe)
 
 
-def loss(ours: Arrays, prefix: str) -> str:
-    """Returns what the head was trained with; that of an encoder beside a text encoder tells no classes."""
+def loss(ours: Arrays, prefix: str, name: str = "") -> str:
+    """Returns what the head in a file of this `name` was trained with; beside a text encoder it tells no classes."""
     if prefix.endswith(nesting.IMAGE) or "head/kernel" not in ours:
         return ""
-    return "sigmoid" if facts.axes(ours, "head/kernel", "_ classes")["classes"] == IMAGENET21K else "softmax"
+    classes = facts.axes(ours, "head/kernel", "_ classes")["classes"]
+    return "sigmoid" if classes == IMAGENET21K or re.fullmatch(IMAGENET1K, name) else "softmax"
 
 
 def understood(ours: Arrays) -> dict[str, Any]:

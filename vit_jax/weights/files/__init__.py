@@ -157,13 +157,8 @@ def write(file: File, path: str | os.PathLike[str]) -> None:
     Raises:
       UserError: something stands at `path`, or the disk is full, or an array is of a dtype that the format lacks.
     """
-    if "://" in os.fspath(path):
-        raise UserError(f"weights are written to a local place; got {path}: copy them there afterwards")
+    refuse_taken(path)
     place = Path(path).expanduser()
-    if place.suffix in READERS and place.suffix != ".npz":
-        raise UserError(f"{place} would be a folder that holds a model.safetensors; name it without {place.suffix}")
-    if os.path.lexists(place):
-        raise UserError(f"{place} exists already; remove it, or write to another place")
     notes = {**file.notes, "sha256": digest(file.arrays)}
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +172,17 @@ def write(file: File, path: str | os.PathLike[str]) -> None:
             made.replace(place)
     except OSError as error:
         raise UserError(f"cannot write {place}: {error.strerror or error}") from None
+
+
+def refuse_taken(path: str | os.PathLike[str]) -> None:
+    """Raises UserError if `write` would not write to `path`: something is there, or it is not of a local folder."""
+    if "://" in os.fspath(path):
+        raise UserError(f"weights are written to a local place; got {path}: copy them there afterwards")
+    place = Path(path).expanduser()
+    if place.suffix in READERS and place.suffix != ".npz":
+        raise UserError(f"{place} would be a folder that holds a model.safetensors; name it without {place.suffix}")
+    if os.path.lexists(place):
+        raise UserError(f"{place} exists already; remove it, or write to another place")
 
 
 def _write_folder(folder: Path, file: File, notes: Mapping[str, Any]) -> None:

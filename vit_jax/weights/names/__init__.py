@@ -36,12 +36,21 @@ HUGGING_FACE = ("HF_ENDPOINT", "https://huggingface.co")
 def local(name: str | os.PathLike[str]) -> str:
     """Returns the path of what `name` stands for, which is fetched if it is not in the cache; a path stands for itself.
 
+    big_vision's `file.npz:img` is `file.npz`, of which the image encoder is read anyhow (weights.nesting).
+
     Raises:
       UserError: a name of nothing, or whatever keeps its files from coming, in a line.
     """
     name = os.fspath(name)
+    if os.path.exists(name):
+        return name
+    if subtree := re.fullmatch(r"(.+\.npz):(.*)", name):
+        name, part = str(subtree[1]), str(subtree[2])
+        if part != "img":
+            raise UserError(f'of {name} only the image encoder is read, "img"; got ":{part}"')
+        return local(name)
     found = re.fullmatch(r"([A-Za-z]\w+):(.+)", name)  # a letter alone is a drive
-    if not found or os.path.exists(name):
+    if not found:
         return name
     prefix, rest = found.groups()
     if prefix not in PREFIXES and rest.startswith("//"):
