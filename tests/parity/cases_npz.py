@@ -56,8 +56,7 @@ def google(pool="token", hidden=False):
 
 def hybrid(units, patch):
     """Returns the arrays of a file of gs://vit_models with a ResNet below."""
-    random = np.random.default_rng(2)
-    return make_resnets.google_hybrid(make_resnets.redrawn(random, make_resnets.hybrid(units, patch)), units)
+    return make_resnets.google_hybrid(state(make_resnets.hybrid(units, patch), seed=2), units)
 
 
 def big_vision(pool="map", classes=True, fixed=False):

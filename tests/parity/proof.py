@@ -75,6 +75,7 @@ def redrawn(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> n
     """Returns float32 values for a tensor, of a size at which every tensor matters to the logits and none saturates.
 
     What is embedded is small, so that the epsilons of the norms that read it show: beside a variance of 1 they do not.
+    So are the filters of a stem, so that what is added to their variance shows.
     """
     values = random.normal(size=shape)
     scales = "norm" in name and name.endswith(("weight", "scale")) or "gamma" in name or "lambda" in name
@@ -84,6 +85,8 @@ def redrawn(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> n
         values *= 1.5 / np.sqrt(np.prod(shape[1:]))
     if "embed" in name or "token" in name or "cls" in name:
         values *= 0.01
+    if ".backbone." in name and len(shape) == 4:
+        values *= 10 ** random.uniform(-4, -1, (shape[0], 1, 1, 1))
     return values.astype(np.float32)
 
 
@@ -94,7 +97,9 @@ def images(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 def activations(loaded: Loaded, pixels: np.ndarray) -> dict[str, np.ndarray]:
     """Returns what is computed here: "block00", …, "logits"; positions are resized where the images ask for it."""
-    return _forward(loaded)(fitted(loaded, pixels.shape[1:3]).parameters, pixels)
+    size = pixels.shape[1:3]
+    at_size = loaded if size == tuple(loaded.recipe.image_size) else fitted(loaded, size)
+    return _forward(loaded)(at_size.parameters, pixels)
 
 
 def fitted(loaded: Loaded, image_size: tuple[int, int], classes: int | None = None) -> Loaded:
@@ -196,19 +201,20 @@ def unseen_mutations(case: Case) -> set[str]:
     """Returns the names of arrays, of one block for all, whose rows could be wrong unnoticed.
 
     Each array in turn is rolled by one along every axis longer than 1 (along the first alone, registers would only
-    change places, which nothing sees), read again, and the logits compared.
+    change places, which nothing sees), read again, and the logits compared. The shapes stay as they were, so that the
+    format alone reads them again: `formats.load` would trace the model for every array to check them.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = case.encoder(files.read(case.make(Path(folder))))
         file = dataclasses.replace(file, arrays={name: np.array(array) for name, array in file.arrays.items()})
-    pixels, loaded = images(case.image_size), formats.load(file)
+    pixels, loaded, reader = images(case.image_size), formats.load(file), formats.FORMATS[case.format]
     run = _forward(loaded)
     wanted, unseen = run(loaded.parameters, pixels), set()
     for name in {_starred(name): name for name in sorted(file.arrays)}.values():
         array = file.arrays[name]
         longer = tuple(axis for axis, length in enumerate(array.shape) if length > 1)
         changed = np.roll(array, (1,) * len(longer), longer) if longer else array + 1
-        other = formats.load(dataclasses.replace(file, arrays=dict(file.arrays) | {name: changed}))
+        other = reader.load(dataclasses.replace(file, arrays=dict(file.arrays) | {name: changed}))
         if difference(run(other.parameters, pixels), wanted, "logits") <= 3 * TOLERANCE:
             unseen.add(_starred(name))
     return unseen
@@ -222,7 +228,8 @@ def unseen_numerics(case: Case) -> set[str]:
         wanted = _forward(loaded)(loaded.parameters, pixels)
         changes: dict[str, Any] = {"activation": "silu" if options["activation"] != "silu" else "gelu_quick"}
         changes |= {name: max(1e-6, 10 * options[name]) for name in options if name.endswith("epsilon")}
-        changes |= {"standardization": "google"} if "standardization" in options else {}
+        if "standardization" in options:
+            changes["standardization"] = "timm" if options["standardization"] == "google" else "google"
         unseen = set()
         for name, value in changes.items():
             recipe = dataclasses.replace(loaded.recipe, model=options | {name: value})

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from vit_jax.weights.references import torchvision
+
 # What timm imports of torchvision at its top, and no Vision Transformer of its uses.
 OF_TORCHVISION = ("datasets", "models.feature_extraction", "ops.misc", "transforms.functional")
 
@@ -21,25 +23,15 @@ def timm() -> ModuleType:
     Mocks stand in for torchvision while timm is imported, where it cannot be, and not a moment longer.
     """
     stand_ins: list[str] = []
-    if not _has_torchvision():
+    if not torchvision.works():
         paths = [["torchvision", *name.split(".")] for name in OF_TORCHVISION]
         stand_ins = sorted({".".join(path[:length]) for path in paths for length in range(1, len(path) + 1)})
     sys.modules.update({name: unittest.mock.MagicMock() for name in stand_ins})
     try:
         return importlib.import_module("timm")
     finally:
-        for name in stand_ins:
-            del sys.modules[name]
-
-
-def _has_torchvision() -> bool:
-    """Returns whether torchvision is there and fits torch, which a build for another torch does not."""
-    try:
-        return bool(importlib.import_module("torchvision"))
-    except (ImportError, RuntimeError):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        return False
+        if stand_ins:
+            torchvision.hide()
 
 
 def version() -> str:

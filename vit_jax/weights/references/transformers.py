@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import UserError
+from vit_jax.weights.references import torchvision
 
 PRETRAINING = ("ForPreTraining", "ForMaskedImageModeling")
 
@@ -15,6 +16,7 @@ PRETRAINING = ("ForPreTraining", "ForMaskedImageModeling")
 def transformers() -> ModuleType:
     """Returns the library; raises ImportError where it, or torch, is not installed."""
     importlib.import_module("torch")
+    torchvision.works()  # or is hidden: transformers asks only whether it can be found
     return importlib.import_module("transformers")
 
 
