@@ -54,7 +54,8 @@ def send(number: signal.Signals, at_step: int, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize(
-    ("step", "threads"), [pytest.param(1, 0, marks=pytest.mark.slow), (4, 2), pytest.param(5, 3, marks=pytest.mark.slow)]
+    ("step", "threads"),
+    [pytest.param(1, 0, marks=pytest.mark.slow), (4, 2), pytest.param(5, 3, marks=pytest.mark.slow)],
 )
 def test_interrupted_and_resumed_is_uninterrupted(
     number: signal.Signals,
