@@ -2,16 +2,23 @@
 
     ./run.sh train --config=configs/finetune.py:b16,cifar10 --config.weights.path=ViT-B_16.npz --workdir=runs/cifar10
 
-The argument is MODEL,DATA,RATE, of which the last ones may be left out: MODEL is one of b16 b32 l16 l32 h14 r50b16
-r50l32; DATA one of imagenet2012 cifar10 cifar100 pets flowers (read as TFDS prepared them) or folder: your own images,
-with --config.source.path=FOLDER; RATE one of table 4's, from which the paper chose on the
-images that are held out here.
-The weights are a file or a gs:// address: gs://vit_models/imagenet21k/ViT-B_16.npz. A run never starts without them.
+The argument is MODEL,DATA,RATE, of which the last ones may be left out. MODEL is one of b16 b32 l16 l32 h14 r50b16
+r50l32: Google's, from the paper, whose file --config.weights.path names (a path, gs://vit_models/imagenet21k/ViT-B_16.npz
+or google:imagenet21k/ViT-B_16); or else any weights that vit_jax.load takes, by a name (with a colon) or a path (with a
+slash or a dot), whose own model, value range and image size the config then has:
+
+    ./run.sh train --config=configs/finetune.py:timm:vit_small_patch14_dinov2.lvd142m,folder --config.source.path=FOLDER
+
+DATA is one of imagenet2012 cifar10 cifar100 pets flowers (read as TFDS prepared them) or folder: your own images, with
+--config.source.path=FOLDER; RATE one of table 4's, from which the paper chose on the images that are held out here. A
+run never starts without its weights.
 
 Expected (paper, table 5, from ImageNet-21k): B/16 98.95 on CIFAR-10, 91.67 on CIFAR-100, 83.97 on ImageNet, 94.43 on
 Pets, 99.38 on Flowers. (For table 2's ImageNet row, resolution 512, or 518 for H/14, and averaging:
 --config.image_size=(512,512) --config.average.decay=0.9999.)
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -40,9 +47,43 @@ TABLE_4 = {
 }
 
 
+NAMES = set(":/.")  # what one of SIZES does not have, and the name or the path of weights does
+
+
+def google(model: str) -> dict[str, Any]:
+    """Returns the sections that tell of the paper's weights, which do not tell it themselves."""
+    size, file = pick(SIZES, model, "model")
+    return {
+        # Table 4; patches of 14 do not tile 384 pixels, and the published code leaves the last 6 unseen.
+        "image_size": (378, 378) if model == "h14" else (384, 384),
+        "value_range": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},  # what they were trained with
+        "model": {
+            "size": size,
+            "pool": "class_token",
+            "positions": "learned",
+            "activation": "gelu_tanh",
+            "norm_epsilon": 1e-6,
+        },
+        "weights": {"path": file, "new_head": True},
+    }
+
+
+def anybody(name: str) -> dict[str, Any]:
+    """Returns the sections that tell of the weights of this name, or at this path, as their recipe has it."""
+    from vit_jax.train import start  # takes JAX along
+
+    recipe = start.trained(name).recipe
+    return {
+        "image_size": recipe.image_size,
+        "value_range": {"mean": recipe.mean, "std": recipe.std},
+        "model": {option: value for option, value in recipe.model.items() if option != "classes"},
+        "weights": {"path": name, "new_head": True},
+    }
+
+
 def get_config(argument: str = "") -> ConfigDict:
     model, data, rate = words(argument, default="b16,cifar10,")
-    size, weights = pick(SIZES, model, "model")
+    own = anybody(model) if NAMES & set(model) else google(model)
     name, steps, warmup_steps, learning_rates, kept = pick(TABLE_4, data, "data")
     grid = {str(learning_rate): learning_rate for learning_rate in learning_rates}
 
@@ -51,9 +92,8 @@ def get_config(argument: str = "") -> ConfigDict:
     config.steps = steps
     config.batch_size = 512  # table 4
     config.accumulate = 1
-    # Table 4; patches of 14 do not tile 384 pixels, and the published code leaves the last 6 unseen.
-    config.image_size = (378, 378) if model == "h14" else (384, 384)
-    config.value_range = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}  # what Google's weights were trained with
+    config.image_size = own["image_size"]
+    config.value_range = own["value_range"]
     config.source = (
         {"kind": "folder", "path": ""} if data == "folder" else {"kind": "tfds", "name": name, "data_dir": ""}
     )
@@ -69,19 +109,14 @@ def get_config(argument: str = "") -> ConfigDict:
         "batch_size": 512,
         "every": steps // 10,
     }
-    config.model = {
-        "size": size,
-        "pool": "class_token",
-        "positions": "learned",
+    config.model = own["model"] | {
         "pre_logits": 0,  # section 3.2: the whole pre-trained head goes
         "head_bias": 0.0,
-        "activation": "gelu_tanh",
-        "norm_epsilon": 1e-6,
         "dropout": 0.0,
         "stochastic_depth": 0.0,
         "dtype": "bfloat16",
     }
-    config.weights = {"path": weights, "new_head": True}
+    config.weights = own["weights"]
     config.objective = {
         "kind": "classification",
         "loss": "softmax",

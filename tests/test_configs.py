@@ -20,6 +20,8 @@ from vit_jax.tools import configuration
 from vit_jax.train import experiment, optimizers, start, steps
 from vit_jax.train.config import Config
 from vit_jax.train.start import Trained
+from vit_jax.weights import files
+from vit_jax.weights.files import File
 from vit_jax.weights.recipe import Recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -152,6 +154,24 @@ def test_table_4():
     assert here.optimizer["name"] == "sgd" and here.optimizer["momentum"] == 0.9
     assert here.optimizer["clip_norm"] == 1.0 and here.optimizer["weight_decay"] == 0.0
     assert here.weights["path"] == "ViT-B_16.npz"
+
+
+@pytest.mark.parametrize("name", ["timm_dinov2_giant", "timm_siglip", "transformers_deit_distilled"])
+def test_fine_tuning_takes_the_model_of_any_weights(name: str, tmp_path: Path):
+    golden = dict(np.load(CONFIGS.parent / "tests" / "golden" / "families" / f"{name}.npz"))
+    arrays = {key.removeprefix("weights/"): array for key, array in golden.items() if key.startswith("weights/")}
+    beside = {key: json.loads(str(golden[key])) for key in ("config", "preprocessor")}
+    files.write(File(arrays, **beside), tmp_path / name)
+    here = config(f"finetune:{tmp_path / name},folder,0.003")
+    trained = start.trained(str(tmp_path / name))
+    assert here.value_range == {"mean": trained.recipe.mean, "std": trained.recipe.std}
+    assert here.optimizer["peak_learning_rate"] == 0.003 and here.model["dtype"] == "bfloat16"
+    model = models.build(classes=3, **here.model)
+    objective = objectives.build(model, **here.value_range, **here.objective)
+    recipe = dataclasses.replace(trained.recipe, model=here.model | {"classes": 3}, image_size=here.image_size)
+    _, parameters = start.parameters(objective, recipe, here.seed, **here.weights)
+    jax.tree.map(np.testing.assert_array_equal, parameters["encoder"], trained.parameters["encoder"])
+    assert parameters["head"]["kernel"].shape[-1] == 3
 
 
 def test_pretraining_has_the_papers_hidden_layer():

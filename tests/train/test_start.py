@@ -1,6 +1,8 @@
 """Starting from what was learned before."""
 
 import dataclasses
+import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -8,13 +10,15 @@ import jax
 import numpy as np
 import pytest
 import small
+from ml_collections import ConfigDict
 
 from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.models import positions
 from vit_jax.objectives.classify import Classification
+from vit_jax.tools import configuration
 from vit_jax.train import start
-from vit_jax.weights import bit, google
+from vit_jax.weights import bit, files, google
 from vit_jax.weights.files import File
 from vit_jax.weights.loaded import Loaded
 
@@ -137,6 +141,51 @@ def test_another_standardization_is_refused(name: str, other: str, tmp_path: Pat
     here = dataclasses.replace(trained, model=models.build(**trained.recipe.model | {"standardization": "timm"}))
     with pytest.raises(UserError, match=f"trained with model.standardization {other}, the config has timm"):
         start.refuse_differences(trained, here)
+
+
+def test_a_complaint_says_what_to_set(tmp_path: Path):
+    """Whoever pastes what each complaint says comes to a run that starts from the weights."""
+    source = golden_family("timm_dinov3_plus", tmp_path / "dinov3")
+    config = ConfigDict(small.FIELDS | {"weights": {"path": source}, "image_size": (16, 16), "steps": 2}).lock()
+    complaints = []
+    while len(complaints) < 3:
+        try:
+            small.train(tmp_path / "run", **config.to_dict())
+            break
+        except UserError as error:
+            complaints.append(str(error))
+            for word in shlex.split(complaints[-1].partition("; set ")[2]):
+                configuration.override(config, word)
+    assert len(complaints) == 1
+    for unlike in ("model.rotary dinov3, the config has none", "value_range.std (0.229, 0.224, 0.225), the config has"):
+        assert unlike in complaints[0]
+    assert config.model.dropout == 0.1  # as it was: it is no part of the weights
+    parameters = start.trained(str(tmp_path / "run")).parameters
+    assert parameters["registers"].shape == start.trained(source).parameters["registers"].shape
+
+
+def golden_family(name: str, folder: Path) -> str:
+    """Writes the checkpoint of a golden file of tests/golden/families; returns its path."""
+    golden = dict(np.load(GOLDEN / "families" / f"{name}.npz"))
+    arrays = {key.removeprefix("weights/"): array for key, array in golden.items() if key.startswith("weights/")}
+    files.write(File(arrays, json.loads(str(golden["config"]))), folder)
+    return str(folder)
+
+
+def test_a_model_of_another_size_is_told_how_to_be_set(upstream: Path):
+    options = {"size": small.FIELDS["model"]["size"] | {"depth": 2, "patch": [4, 4]}, "dropout": 0.2}
+    trained = start.trained(str(upstream))
+    recipe = dataclasses.replace(trained.recipe, model=options | {"classes": 10})
+    with pytest.raises(
+        UserError, match="the weights lack: encoder/block01.* For the model of the weights, set"
+    ) as said:
+        start.parameters(objective_of(models.build(**recipe.model)), recipe, 0, str(upstream))
+    assert '"depth": 1' in str(said.value) and '"dropout": 0.2' in str(said.value)
+
+
+def test_a_licence_goes_with_what_is_learned_from_the_weights(tmp_path: Path):
+    _, recipe, _ = begun(published("vit_class_token", tmp_path), image_size=(16, 16))
+    assert recipe.license == "Apache-2.0"
 
 
 def test_a_model_of_another_family_is_refused(tmp_path: Path):

@@ -1,6 +1,7 @@
 """What a run starts from: chance, published weights, or what another run learned."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,11 +81,17 @@ def parameters(
     refuse_differences(upstream, Trained(objective.model, fresh, recipe, ""))
     mine = objectives.of_the_model(fresh)
     new_head |= not upstream.recipe.model["classes"]
-    fitted = adapt.fit(
-        upstream.parameters, mine, upstream.recipe.position_resize, new_head, upstream.recipe.patch_resize
-    )
+    theirs = upstream.recipe
+    try:
+        fitted = adapt.fit(upstream.parameters, mine, theirs.position_resize, new_head, theirs.patch_resize)
+    except UserError as error:
+        model = overrides({"model": section(upstream, recipe)})
+        raise UserError(f"{error} For the model of the weights, set {model}") from None
     inherited = dataclasses.replace(
-        recipe, position_resize=upstream.recipe.position_resize, source=f"from {upstream.recipe.source or path}"
+        recipe,
+        position_resize=theirs.position_resize,
+        source=f"from {theirs.source or path}",
+        license=theirs.license,
     )
     return inherited, fitted if mine is fresh else fresh | {"model": fitted}
 
@@ -103,12 +110,31 @@ def refuse_differences(upstream: Trained, here: Trained) -> None:
         "value_range.mean": (upstream.recipe.mean, here.recipe.mean),
         "value_range.std": (upstream.recipe.std, here.recipe.std),
     }
-    for name, (theirs, ours) in pairs.items():
-        if not _same(theirs, ours):
-            raise UserError(
-                f"{upstream.source} was trained with {name} {theirs}, the config has {ours}; "
-                f"set --config.{name}={theirs}"
-            )
+    unlike = {name: values for name, values in pairs.items() if not _same(*values)}
+    if unlike:
+        listed = "; with ".join(f"{name} {theirs}, the config has {ours}" for name, (theirs, ours) in unlike.items())
+        fields = {name: theirs for name, (theirs, _) in unlike.items()}
+        if any(name.startswith("model.") and name[len("model.") :] not in here.recipe.model for name in fields):
+            fields = {name: theirs for name, theirs in fields.items() if not name.startswith("model.")}
+            fields["model"] = section(upstream, here.recipe)
+        raise UserError(f"{upstream.source} was trained with {listed}; set {overrides(fields)}")
+
+
+def section(upstream: Trained, here: Recipe) -> dict[str, Any]:
+    """Returns the `model` section of a config that makes the model of `upstream`, and trains it as `here` does."""
+    of_training = set(models.options_of(upstream.model.size)) - {"size", *models.CHOICES}
+    whole = upstream.recipe.model | {name: value for name, value in here.model.items() if name in of_training}
+    return {name: value for name, value in whole.items() if name not in ("classes", "pre_logits")}
+
+
+def overrides(fields: Mapping[str, Any]) -> str:
+    """Returns the words that give fields of the config these values on a command line.
+
+    >>> print(overrides({"model.activation": "silu", "value_range.std": (0.5, 0.5, 0.5), "source": {"kind": "digits"}}))
+    --config.model.activation=silu '--config.value_range.std=(0.5, 0.5, 0.5)' '--config.source={"kind": "digits"}'
+    """
+    written = {name: str(value).replace("'", '"') for name, value in fields.items()}  # the shell's quotes go round them
+    return shlex.join(f"--config.{name}={text}" for name, text in written.items())
 
 
 def _same(one: Any, other: Any) -> bool:
