@@ -34,6 +34,7 @@ class Case:
       fine_tuned: whether the format has a place for a head of other classes, which the library reads.
       left_aside: what begins the names of arrays that are no part of the encoder, and are not written back.
       fine_tuned_at: (height, width) of the model with that head; None: as `resized`, or else as `image_size`.
+      epsilon_times: what makes an epsilon so large that it shows.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Case:
     fine_tuned: bool = True
     left_aside: tuple[str, ...] = ()
     fine_tuned_at: tuple[int, int] | None = None
+    epsilon_times: float = 10
 
     def encoder(self, file: File) -> File:
         """Returns the file without what is left aside."""
@@ -86,7 +88,7 @@ def redrawn(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> n
     if "embed" in name or "token" in name or "cls" in name:
         values *= 0.01
     if ".backbone." in name and len(shape) == 4:
-        values *= 10 ** random.uniform(-4, -1, (shape[0], 1, 1, 1))
+        values *= 10 ** random.uniform(-7, -1, (shape[0], 1, 1, 1))
     return values.astype(np.float32)
 
 
@@ -227,7 +229,7 @@ def unseen_numerics(case: Case) -> set[str]:
         pixels, options = images(case.image_size), loaded.recipe.model
         wanted = _forward(loaded)(loaded.parameters, pixels)
         changes: dict[str, Any] = {"activation": "silu" if options["activation"] != "silu" else "gelu_quick"}
-        changes |= {name: max(1e-6, 10 * options[name]) for name in options if name.endswith("epsilon")}
+        changes |= {name: max(1e-6, case.epsilon_times * options[name]) for name in options if name.endswith("epsilon")}
         if "standardization" in options:
             changes["standardization"] = "timm" if options["standardization"] == "google" else "google"
         unseen = set()

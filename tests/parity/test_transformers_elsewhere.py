@@ -53,6 +53,10 @@ DINOV2 = {"layer_scale": 0.1, "activation": "gelu_exact"}
         ("SiglipForImageClassification", {"pool": "mean", "positions": "learned_patches"}),
         (
             "CLIPVisionModel",
+            {"classes": 0, "norm_embedded": True, "patch_bias": False, "activation": "gelu_quick"},
+        ),
+        (
+            "CLIPVisionModel",
             {
                 "classes": 0,
                 "norm_embedded": True,

@@ -41,6 +41,10 @@ CONFIG = {"model_type": "vit", "num_attention_heads": 2, "image_size": [8, 12]}
 SIZE = {"width": 16, "depth": 1, "mlp_hidden": 24, "heads": 2, "patch": [4, 4]}
 
 
+CLIP = {"classes": 0, "norm_embedded": True, "patch_bias": False}
+DINOV3 = {"classes": 0, "positions": "none", "rotary": "dinov3", "registers": 2, "layer_scale": 0.1}
+
+
 def drawn(shapes, dtype=np.float32):
     random = np.random.default_rng(0)
     return {name: random.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
@@ -280,6 +284,8 @@ def test_a_folder_holds_what_transformers_reads(tmp_path):
         ({"pool": "distilled", "distillation_token": True}, "DeiTForImageClassificationWithTeacher"),
         ({"layer_scale": 0.1, "size": SIZE | {"mlp_hidden": 32}}, "Dinov2ForImageClassification"),
         ({"pool": "map", "classes": 0}, "SiglipVisionModel"),
+        (CLIP, "CLIPVisionModel"),
+        (CLIP | {"norm_last": "features"}, "CLIPVisionModel"),
         ({"pool": "mean"}, "SiglipForImageClassification"),
     ],
 )
@@ -306,6 +312,12 @@ def test_weights_from_elsewhere_find_their_class_and_come_back(options, architec
         ({"layer_scale": 0.1, "image_size": (8, 12), "size": SIZE | {"mlp_hidden": 32}}, "scale_attention"),
         ({"attention_bias": "qv"}, "vit does not: its attention has biases none or qkv, and this one qv"),
         ({"positions": "sincos2d"}, "positions sincos2d would be none"),
+        (CLIP | {"pool": "mean"}, 'clip_vision_model does not: .* has the features of pool "mean"'),
+        (
+            CLIP | {"pool": "mean", "classes": 3},
+            'clip_vision_model does not: .* has a head on pool "mean"',
+        ),
+        (DINOV3 | {"pool": "mean", "class_token": True}, 'dinov3_vit does not: .* has the features of pool "mean"'),
     ],
 )
 def test_what_transformers_cannot_hold_is_one_line(options, message):

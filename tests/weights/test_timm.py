@@ -162,6 +162,35 @@ def test_fine_tuned_weights_get_a_config_of_their_own():
     }
 
 
+def clip(classes):
+    """Returns arrays of OpenAI's CLIP."""
+    arrays = vit(classes=classes, **norm("norm_pre", 24))
+    del arrays["patch_embed.proj.bias"]
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "loss"),
+    [
+        ("vit_base_patch16_224.augreg_in21k", vit(classes=21_843), "sigmoid"),  # as Google's own file of them has it
+        ("vit_base_patch32_clip_224.openai", clip(512), ""),  # a projection
+        ("vit_base_patch32_clip_224.openai", clip(5), "softmax"),  # fine-tuned
+        ("vit_base_patch32_clip_224.openai_ft_in1k", clip(1000), "softmax"),
+        ("vit_base_patch32_clip_224", clip(512), "softmax"),  # of whom nothing is known
+    ],
+)
+def test_what_a_head_was_trained_with_is_known_by_the_tag(name, arrays, loss):
+    classes = len(arrays["head.weight"])
+    config = {"architecture": name, "num_classes": classes, "model_args": SMALL | {"img_size": [16, 24]}}
+    assert timm.load(File(arrays, config)).recipe.loss == loss
+
+
+def test_the_last_norm_of_a_class_token_is_named_as_timm_has_it():
+    file = timm.save(from_elsewhere(norm_last="features", activation="gelu_exact"))
+    assert {"norm.weight", "norm.bias"} <= file.arrays.keys() and "fc_norm.weight" not in file.arrays
+    assert "fc_norm" not in file.config["model_args"]
+
+
 def test_weights_from_elsewhere_go_under_the_nearest_architecture():
     config = timm.save(from_elsewhere(activation="gelu_tanh", class_token=True)).config
     assert config["architecture"].startswith("vit_")

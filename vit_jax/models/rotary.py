@@ -37,7 +37,9 @@ def eva02_angles(rows: int, columns: int, pairs: int) -> PositionGrid:
 def dinov3_angles(rows: int, columns: int, pairs: int) -> PositionGrid:
     """Returns the angles of DINOv3 (arXiv 2508.10104): centres of patches in [-1, 1] on either axis, times 2 pi.
 
-    Rows in the first half; frequencies fall geometrically from 1, one step short of 1 / 100.
+    Rows in the first half; frequencies fall geometrically from 1, one step short of 1 / 100. They are float32's, as in
+    timm and transformers; in the files that Meta published they are rounded to bfloat16, and its own code computes with
+    those (timm 1.0.31, layers/pos_embed_sincos.py).
     """
     frequencies = 100.0 ** -(jnp.arange(pairs // 2) / (pairs // 2))
     y, x = (2 * (jnp.arange(count) + 0.5) / count - 1 for count in (rows, columns))

@@ -96,8 +96,14 @@ def save(loaded: Loaded) -> File:
             return _written(loaded, name, origin if name == own else {})
         except UserError as error:
             reasons[name] = error
-    nearest = own or next(iter(FAMILIES))
+    nearest = own or _nearest(loaded.recipe.model)
     raise UserError(f"transformers has no model that computes as this one; {nearest} does not: {reasons[nearest]}")
+
+
+def _nearest(options: Options) -> str:
+    """Returns the family with most of what the model has beside the paper's: why even that one does not do is said."""
+    alike = [name for name, family in FAMILIES.items() if family.made.items() <= options.items()]
+    return max(alike, key=lambda name: len(FAMILIES[name].made))
 
 
 def _written(loaded: Loaded, name: str, origin: Options) -> File:

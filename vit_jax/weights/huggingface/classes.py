@@ -9,6 +9,7 @@ import numpy as np
 from vit_jax import models
 from vit_jax.errors import UserError
 from vit_jax.models.vit import Vit
+from vit_jax.weights import norms
 from vit_jax.weights.huggingface.families import Class, Family
 from vit_jax.weights.rename import Arrays
 
@@ -41,8 +42,8 @@ def fitted(
 ) -> tuple[Class, dict[str, Any], dict[str, np.ndarray]]:
     """Returns the class of the family that a model becomes, and the model as it holds it: the same function.
 
-    Class tokens without positions get some of zeros. A head that reads the class token, or the mean, reads both where
-    the class does, one of them times zero.
+    Class tokens without positions get some of zeros. The last norm of a class token stands where the class has it. A
+    head that reads the class token, or the mean, reads both where the class does, one of them times zero.
 
     Args:
       family: of the class.
@@ -52,24 +53,26 @@ def fitted(
     Raises:
       UserError: no class of the family has this pool, norm and head.
     """
-    model, options, ours = built(options), dict(options), dict(ours)
+    model = built(options)
     made, head = model.architecture, bool(model.classes)
     if made.positions == "learned_patches":
-        options["positions"] = "learned"
+        options = {**options, "positions": "learned"}
         if made.summaries:
-            ours["positions/prefix"] = np.zeros((len(made.summaries), model.size.width), np.float32)
-    kinds = [kind for kind in family.classes if bool(kind.head) == head and kind.norm_last == made.norm_last]
-    for kind in kinds:
+            ours = {**ours, "positions/prefix": np.zeros((len(made.summaries), model.size.width), np.float32)}
+    for kind in (kind for kind in family.classes if bool(kind.head) == head):
+        options, ours = norms.moved(options, ours, kind.norm_last)
+        if kind.norm_last != options.get("norm_last", "tokens"):
+            continue
         if kind.pool == made.pool:
-            return kind, options, ours
+            return kind, dict(options), dict(ours)
         if kind.pool == BOTH and made.pool in ("class_token", "mean"):
             kernel = ours["head/kernel"]
             halves = [kernel, np.zeros_like(kernel)]
-            ours["head/kernel"] = np.concatenate(halves if made.pool == "class_token" else halves[::-1])
-            return kind, options | {"pool": BOTH}, ours
+            both = np.concatenate(halves if made.pool == "class_token" else halves[::-1])
+            return kind, {**options, "pool": BOTH}, {**ours, "head/kernel": both}
     raise UserError(
-        f"none of its classes ({', '.join(kind.name for kind in family.classes)}) has {'a' if head else 'no'} head "
-        f'on pool "{made.pool}" with norm_last "{made.norm_last}"'
+        f"none of its classes ({', '.join(kind.name for kind in family.classes)}) has "
+        f'{"a head on" if head else "the features of"} pool "{made.pool}" with norm_last "{made.norm_last}"'
     )
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vit_jax.errors import UserError
-from vit_jax.weights import facts, positions
+from vit_jax.weights import facts, norms, positions
 from vit_jax.weights.files import File
+from vit_jax.weights.google import IMAGENET21K
 from vit_jax.weights.loaded import Loaded, as_published, odd_dtypes, refuse_other_kinds
 from vit_jax.weights.recipe import Recipe
 from vit_jax.weights.rename import Arrays, refuse, to_ours, to_theirs, units_of
@@ -51,7 +52,7 @@ def load(file: File) -> Loaded:
     recipe = Recipe(
         model=model,
         image_size=facts.image_size(ours) if "positions/grid" in ours else _whole_patches(ours, said.image_size),
-        loss="softmax" if model["classes"] else "",
+        loss=_loss(said, model["classes"]),
         position_resize=bare.position_resize(said.model.name, said.kept.get("tag", "")) if alone else "cubic",
         source=os.path.basename(file.place if alone else os.path.dirname(file.place)),
         origin={"format": "timm", "architecture": said.model.name, "kept": dict(said.kept)}
@@ -75,6 +76,9 @@ def save(loaded: Loaded) -> File:
         ours["class_token"] = ours["class_token"] + ours.pop("positions/prefix")  # as timm itself reads DINOv2
         recipe = dataclasses.replace(recipe, model=recipe.model | {"positions": "learned_patches"})
     origin = recipe.origin if recipe.origin.get("format") == "timm" else {}
+    if not origin:
+        options, moved = norms.moved(recipe.model, ours, "tokens")  # as all class tokens of timm's have it
+        recipe, ours = dataclasses.replace(recipe, model=dict(options)), dict(moved)
     model = architectures.named(origin["architecture"]) if origin else None
     arguments, unset = model.arguments(recipe.model) if model else ({}, [])
     if model is None or unset:
@@ -87,6 +91,13 @@ def save(loaded: Loaded) -> File:
     arrays = to_theirs(ours, table, rows.sizes(facts.size(ours).heads))
     notes = {"recipe": dataclasses.asdict(recipe)}
     return File(as_published(arrays, origin), config.written(model, arguments, recipe), notes=notes)
+
+
+def _loss(said: Described, classes: int) -> str:
+    """Returns what the head was trained with: Google's own by sigmoid; CLIP's projection tells no classes."""
+    if not classes or architectures.is_projection(said.model.name, said.kept.get("tag", ""), classes):
+        return ""
+    return "sigmoid" if classes == IMAGENET21K else "softmax"
 
 
 def _trained_on(ours: Arrays, image_size: tuple[int, int]) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,12 @@ def closest(options: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[Mo
         odd = ", ".join(f"{name} {wanted[name]!r} (its nearest, {model.name}, has {own[name]!r})" for name in unset)
         raise UserError(f"timm has no architecture with {odd}; choose another format to write")
     return model, arguments
+
+
+def is_projection(name: str, tag: str, classes: int) -> bool:
+    """Returns whether the head of these published weights is CLIP's projection, to be compared with that of a text."""
+    rows = [row for row in tags() if row["name"] == f"{name}.{tag}" and row["classes"] == str(classes)]
+    return bool(rows) and "_clip_" in name and not re.search(r"in\d+k", tag)  # else fine-tuned on ImageNet's classes
 
 
 def published(name: str, tag: str = "") -> dict[str, Any]:
