@@ -123,6 +123,23 @@ def test_evaluate_on_other_images_goes_by_the_names_of_classes(
     assert output(capsys, "evaluate", f"--workdir={run}", f"--data={run.parent / 'data'}", "--json") == own
 
 
+def test_classes_without_names_go_by_their_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    golden = dict(np.load(REPOSITORY / "tests" / "golden" / "vit_class_token.npz"))
+    weights = {key.removeprefix("weights/"): array for key, array in golden.items() if key.startswith("weights/")}
+    np.savez(tmp_path / "seven.npz", **weights)
+    images(tmp_path / "data", "black", "white")
+    place = f"--workdir={tmp_path / 'seven.npz'}"
+    rows = json.loads(output(capsys, "predict", place, str(tmp_path / "data"), "--top=1", "--format=json"))
+    found = {Path(row["file"]).parent.name: row["classes"][0]["name"] for row in rows}
+    for colour, number in (("black", found["black"]), ("white", str((int(found["white"]) + 1) % 7))):
+        (tmp_path / "data" / colour).rename(tmp_path / "data" / number)
+    data = f"--data={tmp_path / 'data'}"
+    assert json.loads(output(capsys, "evaluate", place, data, "--json"))["top1"] == 0.5
+    (tmp_path / "data" / "7").mkdir()
+    (tmp_path / "data" / found["black"]).rename(tmp_path / "data" / "7" / "more")
+    assert "not trained on the class 7; it knows 7 (0, 1, 2, 3, 4, …)" in complaint(capsys, "evaluate", place, data)
+
+
 def test_models_counts_as_the_paper_does(capsys: pytest.CaptureFixture[str]):
     said = output(capsys, "models", "B/16", "L/16")
     for word in ("86,567,656", "86M", "304,326,632", "307M"):

@@ -61,7 +61,7 @@ def test_a_distilled_run_is_a_classifier(master: Path, tmp_path: Path):
     [
         ({"class_names": tuple("1023456789")}, "knows other classes than the data has, or in another order: 1, 0, 2"),
         ({"class_names": (), "model": {"classes": 12}}, "knows 12 classes, the data has 10"),
-        ({"image_size": (16, 16)}, r"set --config.image_size=\(16, 16\) or choose another teacher"),
+        ({"image_size": (16, 16)}, r"set '--config.image_size=\(16, 16\)' or choose another teacher"),
         ({"loss": "sigmoid"}, "answers by sigmoid"),
         ({"model": {"classes": 0}}, "names no class; fine-tune it first"),
     ],

@@ -86,7 +86,7 @@ def test_it_is_not_asked_for_classes(verb: str, pretrained: Path, capsys, tmp_pa
     files = [str(tmp_path / "image.png")] if verb == "predict" else []
     assert main([verb, f"--workdir={pretrained}", *files]) == 2
     said = capsys.readouterr().err
-    assert said.endswith("was trained to predict patches and names no class; fine-tune it first\n")
+    assert said.endswith("has no head and names no class; fine-tune it first\n")
     assert said.count("\n") == 1
 
 

@@ -39,5 +39,8 @@ def with_classes(source: sources.Source, class_names: Sequence[str]) -> sources.
         return source
     unknown = [name for name in source.class_names if name not in class_names]
     if unknown:
-        raise UserError(f"the model was not trained on the class {', '.join(unknown[:5])}; it knows {len(class_names)}")
+        some = ", ".join(class_names[:5])
+        raise UserError(
+            f"the model was not trained on the class {', '.join(unknown[:5])}; it knows {len(class_names)} ({some}, …)"
+        )
     return Relabelled(source, class_names)

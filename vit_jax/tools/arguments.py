@@ -5,6 +5,9 @@ from typing import NoReturn
 
 from vit_jax.errors import UserError, did_you_mean
 
+# What --workdir is, of a command that uses what was trained: train.start.trained.
+TRAINED = "a run's folder, one checkpoint's in it, or published weights: a file, a folder, or a name (`weights list`)"
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are UserErrors; it takes no abbreviations."""

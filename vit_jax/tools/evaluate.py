@@ -2,13 +2,13 @@
 
 import json
 
-from vit_jax.tools.arguments import Parser
+from vit_jax.tools.arguments import TRAINED, Parser
 
 
 def main(arguments: list[str]) -> int:
     """Prints top-1, top-5, the loss and the 95% interval of top-1; returns 0."""
     parser = Parser("evaluate", "Evaluates a run's best checkpoint; every example is counted once.")
-    parser.add_argument("--workdir", required=True, help="a run's folder, or one checkpoint's in it")
+    parser.add_argument("--workdir", required=True, help=TRAINED)
     parser.add_argument("--data", help="a folder with a subfolder of images for each class; else the run's own data")
     parser.add_argument("--split", help="which part of the data; else what the run was evaluated on, or all of --data")
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (default 256)")
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         section, split = config["source"], given.split or config["evaluate"]["split"]
     recipe = trained.recipe
     source, transform = data.opened(section, recipe.image_size, split, recipe.preprocess)
-    source = data.with_classes(source, recipe.class_names)
+    source = data.with_classes(source, recipe.labels)
     mesh = parallel.make_mesh()
     classifier = Classifier(trained.model, mesh, recipe.mean, recipe.std, recipe.loss)
     result = classifier.evaluate(

@@ -17,7 +17,7 @@ from vit_jax.data.fractals import Fractals
 from vit_jax.errors import UserError
 from vit_jax.evaluate.survey import Survey, survey
 from vit_jax.tools import exhibits
-from vit_jax.tools.arguments import Parser
+from vit_jax.tools.arguments import TRAINED, Parser
 from vit_jax.tools.exhibits import Exhibit
 from vit_jax.tools.page import folded, page
 from vit_jax.train import start, workdir
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     """Writes the figures, their numbers and the page; returns 0."""
     parser = Parser("figures", "Draws the paper's figures of a model: each a file, and a page that holds them all.")
     parser.add_argument("paths", nargs="*", metavar="IMAGE", help="image files, or folders; else the run's own images")
-    parser.add_argument("--workdir", required=True, help="a run's folder, one checkpoint's in it, or Google's .npz")
+    parser.add_argument("--workdir", required=True, help=TRAINED)
     parser.add_argument("--output", help="folder to write to (default: figures in the run's, or runs/figures)")
     parser.add_argument("--limit", type=int, default=128, help="how many images to look at (default 128, the paper's)")
     parser.add_argument("--batch-size", type=int, default=16, help="images at a time (default 16)")

@@ -13,7 +13,7 @@ import rich.text
 
 from vit_jax.data.folder import Files, images_at
 from vit_jax.errors import UserError
-from vit_jax.tools.arguments import Parser
+from vit_jax.tools.arguments import TRAINED, Parser
 
 Rows = list[dict[str, Any]]
 
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     """Prints the likeliest classes of each image; returns 0."""
     parser = Parser("predict", "Names what is on images, with probabilities.")
     parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, or folders of them")
-    parser.add_argument("--workdir", required=True, help="a run's folder, or one checkpoint's in it")
+    parser.add_argument("--workdir", required=True, help=TRAINED)
     parser.add_argument("--top", type=int, default=3, help="how many classes to name for each image (default 3)")
     parser.add_argument("--format", choices=FORMATS, default="table", help="how to print (default table)")
     parser.add_argument("--batch-size", type=int, default=64, help="images at a time (default 64)")
@@ -43,9 +43,10 @@ def main(arguments: list[str]) -> int:
     mesh = parallel.make_mesh()
     classifier = Classifier(trained.model, mesh, recipe.mean, recipe.std, recipe.loss)
     batches = pipeline.evaluation(Files(files), transform, parallel.whole_batch_size(mesh, given.batch_size))
-    names = recipe.class_names or tuple(map(str, range(classifier.classes)))
     probabilities = classifier.probabilities(parallel.place(mesh, trained.parameters), batches)
-    FORMATS[given.format]([best(file, row, names, given.top) for file, row in zip(files, probabilities, strict=True)])
+    FORMATS[given.format](
+        [best(file, row, recipe.labels, given.top) for file, row in zip(files, probabilities, strict=True)]
+    )
     return 0
 
 

@@ -53,7 +53,7 @@ def trained(path: str) -> Trained:
 def refuse_nameless(trained: Trained) -> None:
     """Raises UserError if the model has no head, or one of zeros as in Google's ImageNet-21k files."""
     if not trained.recipe.model["classes"]:
-        raise UserError(f"{trained.source} was trained to predict patches and names no class; fine-tune it first")
+        raise UserError(f"{trained.source} has no head and names no class; fine-tune it first")
     if formats.has_zeroed_head(trained.parameters):
         raise UserError(f"{trained.source} has a head of zeros, which names nothing; fine-tune it first")
 

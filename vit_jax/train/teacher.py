@@ -27,7 +27,7 @@ def load(path: str, mesh: Mesh, image_size: tuple[int, int], class_names: tuple[
     if tuple(recipe.image_size) != tuple(image_size):
         raise UserError(
             f"the teacher {trained.source} sees images of {recipe.image_size}, the student is to see {image_size}; "
-            f"set --config.image_size={tuple(recipe.image_size)} or choose another teacher"
+            f"set {start.overrides({'image_size': tuple(recipe.image_size)})} or choose another teacher"
         )
     if recipe.class_names:
         if recipe.class_names != class_names:

@@ -59,6 +59,11 @@ class Recipe:
         if self.patch_resize:
             pick(patches.RESIZE, self.patch_resize, "way to resize patches")
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each logit is called: its class, or its number where nobody knows their names."""
+        return self.class_names or tuple(map(str, range(self.model["classes"])))
+
     def normalized(self, pixels: np.ndarray) -> jax.Array:
         """Returns uint8 RGB images (batch, height, width, 3) as the model is to see them, float32.
 
