@@ -122,6 +122,11 @@ def test_a_config_is_believed():
         ({"model_type": "clip", "vision_config": None}, "of another shape|unknown"),
         ({"num_attention_heads": 3}, "of another shape: .*attention.query.weight"),
         ({"image_size": 8}, "which is not the grid of 2x2"),
+        ({"hidden_size": 16}, "config.json is that of another model: it says hidden_size 16, the arrays 8"),
+        (
+            {"num_hidden_layers": 2, "intermediate_size": 8},
+            "num_hidden_layers 2, the arrays 1; intermediate_size 8, ",
+        ),
     ],
 )
 def test_what_no_model_here_does_is_one_line(config, message):
@@ -251,12 +256,16 @@ def test_narrow_floats_come_back_bit_for_bit_unless_they_have_learned(dtype):
     ("card", "found"),
     [
         ("---\nlanguage: en\nlicense: apache-2.0\ntags:\n- vision\n---\n# A model\n", "apache-2.0"),
+        ("---\r\nlicense: 'mit'\r\n---\r\n", "mit"),
+        ("---\nlicense: other\nlicense_name: dinov3-license\n---\n", "dinov3-license"),
+        ("---\nlicense_name: mine\nlicense: other\n---\n", "mine"),
+        ("---\nlicense: other\n---\n", "other"),
         ("# A model\nlicense: none of it\n---\nlicense: mit\n---\n", ""),
         ("---\ntags: x\n---\nlicense: mit\n", ""),
     ],
 )
 def test_the_license_is_the_cards(tmp_path, card, found):
-    (tmp_path / "README.md").write_text(card)
+    (tmp_path / "README.md").write_bytes(card.encode())
     recipe = formats.load(vit(place=str(tmp_path / "model.safetensors"))).recipe
     assert (recipe.license, recipe.source) == (found, tmp_path.name)
 

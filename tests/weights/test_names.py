@@ -108,17 +108,16 @@ def test_augregs_misspelt_are_told_the_nearest(server, name, message):
 
 @pytest.mark.parametrize("name", ["timm:vit_tiny.augreg", "hf:timm/vit_tiny.augreg", "hf:timm/vit_tiny.augreg@main"])
 def test_a_repository_is_fetched_whole_at_one_commit(server, name, monkeypatch):
-    repository(server, **{"preprocessor_config.json": b'{"size": 224}', "model.safetensors": b"weights"})
+    wanted = {"preprocessor_config.json": b'{"size": 224}', "README.md": b"---", "model.safetensors": b"weights"}
+    repository(server, **wanted)
     folder = Path(names.local(name))
     assert folder == cache.place("hf/timm/vit_tiny.augreg/main")
     pinned = f"{REPOSITORY}/0123abcd"
-    others = [f"{pinned}/preprocessor_config.json", f"{pinned}/model.safetensors"]
-    assert server.paths == [f"{REPOSITORY}/main/config.json", *others]
+    assert server.paths == [f"{REPOSITORY}/main/config.json", *(f"{pinned}/{file}" for file in wanted)]
     visible = {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
-    wanted = {"preprocessor_config.json": b'{"size": 224}', "model.safetensors": b"weights"}
     assert visible == {"config.json": b"{}"} | wanted
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert names.local(name) == str(folder) and len(server.requests) == 3
+    assert names.local(name) == str(folder) and len(server.requests) == 4
 
 
 def test_a_revision_has_its_own_folder(server):

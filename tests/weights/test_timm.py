@@ -137,6 +137,9 @@ def test_arguments_change_what_no_array_tells(arguments, option):
         ({"model_args": SMALL | {"scale_attn_norm": True}}, {}, "model_args that are not read here: scale_attn_norm"),
         ({"model_args": SMALL | {"global_pool": "avgmax"}}, {}, 'unknown global_pool "avgmax"'),
         ({"model_args": 5}, {}, "config.json is not as timm writes it"),
+        ({"model_args": {}}, {}, "depth came 2, wanted 12, mlp_hidden came 40, wanted 3072, width came 24"),
+        ({"model_args": SMALL | {"num_heads": "4"}}, {}, "num_heads of config.json is a whole number; got '4'"),
+        ({"model_args": SMALL | {"img_size": "16"}}, {}, "img_size of config.json is a whole number; got '1'"),
         ({"pretrained_cfg": {"crop_mode": "border"}}, {}, 'unknown crop_mode "border"'),
         ({}, {"norm3.weight": (24,)}, "unknown: norm3.weight"),
     ],
@@ -288,11 +291,12 @@ def test_the_decoder_of_a_masked_autoencoder_tells_whose_it_is():
     assert named.recipe == dataclasses.replace(recipe, source=named.recipe.source)
 
 
-def test_dino_is_known_by_its_size_and_its_teacher_by_a_prefix():
+def test_dino_is_known_by_its_size_and_its_teacher_by_a_prefix(caplog):
     arrays = {f"module.backbone.{name}": array for name, array in vit(384, 12, 1536, 8, 785, 0).items()}
     recipe = timm.load(
         File(arrays | {"module.head.mlp.0.weight": np.zeros((8, 384), np.float32)}, place="x.pth")
     ).recipe
+    assert "x.pth: only the encoder is read, not module.head.mlp.0.weight" in caplog.text
     assert recipe.origin["architecture"] == "vit_small_patch8_224" and recipe.position_resize == "cubic_torch_offset"
 
 

@@ -51,6 +51,7 @@ def load(file: File) -> Loaded:
     sizes = {"heads": settings["num_attention_heads"], "two": 2, "three": 3}
     sizes |= {"classes": len(arrays[f"{head}.weight"])} if head else {}
     ours = to_ours(arrays, _rows(family, kind, configs.is_gated(settings)), sizes)
+    configs.refuse_another(file.config, family, facts.size(ours))
     if "positions/table" in ours:
         positions.unfold(ours, configs.pair(settings["image_size"]))
     if "registers" in ours and not len(ours["registers"]):
@@ -163,6 +164,8 @@ def _without(arrays: Arrays, pattern: str, what: str) -> Arrays:
 def _license(place: str) -> str:
     """Returns the license that the model card beside the weights names in its front matter."""
     card = epath.Path(place).parent / "README.md"
-    front = card.read_bytes().decode(errors="replace").split("---\n") if place and card.exists() else []
-    found = re.search(r"^license: *(\S+)", front[1], re.MULTILINE) if len(front) > 2 and not front[0] else None
-    return found[1] if found else ""
+    front = re.split(r"---\r?\n", card.read_bytes().decode(errors="replace")) if place and card.exists() else []
+    said = front[1] if len(front) > 2 and not front[0] else ""
+    found = dict(re.findall(r"""^(license|license_name): *["']?([^\s"']+)""", said, re.MULTILINE))
+    license = found.get("license", "")
+    return found.get("license_name", license) if license == "other" else license

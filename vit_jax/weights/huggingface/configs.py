@@ -5,11 +5,13 @@ from typing import Any
 
 from vit_jax.errors import UserError, check_kind, pick
 from vit_jax.models.attention import BIASES
+from vit_jax.models.sizes import Size
 from vit_jax.models.vit import Vit
 from vit_jax.weights import facts
 from vit_jax.weights.huggingface.families import ACTIVATIONS, Class, Family
 from vit_jax.weights.rename import Arrays
 
+NUMBERS = {"hidden_size": "width", "num_hidden_layers": "depth", "intermediate_size": "mlp_hidden"}
 HIDDEN_ACTS = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
 
 
@@ -19,8 +21,7 @@ def settings(config: Mapping[str, Any], family: Family) -> dict[str, Any]:
     Raises:
       UserError: a value of another kind, or something that no model here computes.
     """
-    inner = config.get("vision_config") if config["model_type"] == family.wrapper else config
-    inner = inner if isinstance(inner, Mapping) else {}
+    inner = _of_vision(config, family)
     found = {key: inner.get(key, default) for key, default in family.defaults.items()}
     for key, default in family.defaults.items():
         if default is not None and key not in ("image_size", "patch_size"):
@@ -31,6 +32,19 @@ def settings(config: Mapping[str, Any], family: Family) -> dict[str, Any]:
     if found.get("pooler_act", "tanh") != "tanh":
         raise UserError(f'a pooler ends in tanh here; got pooler_act "{found["pooler_act"]}"')
     return found
+
+
+def _of_vision(config: Mapping[str, Any], family: Family) -> Mapping[str, Any]:
+    inner = config.get("vision_config") if config["model_type"] == family.wrapper else config
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def refuse_another(config: Mapping[str, Any], family: Family, size: Size) -> None:
+    """Raises UserError if the numbers in a config are not those of the arrays: then its heads are not theirs either."""
+    inner, numbers = _of_vision(config, family), {name: getattr(size, ours) for name, ours in NUMBERS.items()}
+    unlike = [f"{key} {inner[key]}, the arrays {came}" for key, came in numbers.items() if inner.get(key, came) != came]
+    if unlike:
+        raise UserError(f"config.json is that of another model: it says {'; '.join(unlike)}")
 
 
 def is_gated(settings: Mapping[str, Any]) -> bool:

@@ -31,8 +31,8 @@ def read(given: Mapping[str, Any], published: Mapping[str, Any]) -> dict[str, An
         kept = _edge(asked["crop_size"]) / edge if asked.get("do_center_crop") else 1.0
         preprocess = {
             "kind": "resize_crop" if keeps_ratio or "crop_pct" in asked else "squash",
-            "resample": RESAMPLES[asked["resample"]],
             "crop_ratio": asked.get("crop_pct") or kept,
+            "resample": RESAMPLES[asked["resample"]],
         }
         return {
             "mean": tuple(value / scale for value in mean),

@@ -129,7 +129,8 @@ def _timm(repository: str, name: str) -> Path:
 
 
 def _repository(wanted: str, name: str) -> Path:
-    """Fetches what `files.read` reads of a repository of Hugging Face, all at the commit that its branch is at now.
+    """Fetches what is read of a repository of Hugging Face, all at the commit that its branch is at now: weights, their
+    config, and the card, which names the license.
 
     "@" and a branch, a tag or a commit may stand behind its name; without, "main" is meant.
     """
@@ -157,6 +158,7 @@ def _repository(wanted: str, name: str) -> Path:
     try:
         fetch("config.json")
         has("preprocessor_config.json")
+        has("README.md")
         if not has("model.safetensors"):
             if has(files.INDEX):
                 for shard in files.shards(epath.Path(folder / files.INDEX)):

@@ -1,6 +1,7 @@
 """timm's Vision Transformers and hybrids: DeiT, DINO, MAE, CLIP, SigLIP, EVA-02, DINOv3 as it holds them."""
 
 import dataclasses
+import logging
 import os
 import re
 from typing import Any
@@ -14,9 +15,11 @@ from vit_jax.weights.files import File
 from vit_jax.weights.google import IMAGENET21K
 from vit_jax.weights.loaded import Loaded, as_published, odd_dtypes, refuse_other_kinds
 from vit_jax.weights.recipe import Recipe
-from vit_jax.weights.rename import Arrays, refuse, to_ours, to_theirs, units_of
+from vit_jax.weights.rename import Arrays, refuse, shortened, to_ours, to_theirs, units_of
 from vit_jax.weights.timm import architectures, bare, config, rows
 from vit_jax.weights.timm.config import Described
+
+log = logging.getLogger(__name__)
 
 RELATIVE = r".*relative_position_bias_table"
 
@@ -37,6 +40,9 @@ def load(file: File) -> Loaded:
             f"{file.place or 'this file'} has relative position biases, as BEiT has, which no model here computes with"
         )
     refuse_other_kinds(file.arrays)
+    aside = bare.aside(file.arrays)
+    if aside:
+        log.warning("%s: only the encoder is read, not %s", file.place or "this file", shortened(aside))
     arrays, alone = bare.plain(file.arrays), "architecture" not in file.config
     said = config.read(bare.config(file.arrays, file.place) if alone else file.config)
     table = rows.rows(rows.forms_of(arrays))

@@ -51,6 +51,9 @@ ALIGNED = 8  # the hidden layers of DINOv3's SwiGLU are rounded up to a multiple
 
 # An option that the arrays tell, and the arguments that change it from what the architecture says.
 CHANGED_BY = {
+    "width": {"embed_dim"},
+    "depth": {"depth"},
+    "mlp_hidden": {"mlp_ratio", "embed_dim"},
     "norm_embedded": {"pre_norm"},
     "patch_bias": {"pre_norm"},
     "layer_scale": {"init_values"},
@@ -120,7 +123,7 @@ class Model:
 
 def misfits(model: Model, options: Mapping[str, Any], changed: Collection[str] = ()) -> list[str]:
     """Returns, in words, where `options`, read off arrays, are not the architecture's, nor `changed` by an argument."""
-    came, wanted = parts(options), parts(model.options)
+    came, wanted = ({**made["size"], **parts(made)} for made in (options, model.options))
     return [
         f"{name} came {came[name]!r}, wanted {wanted[name]!r}"
         for name, arguments in CHANGED_BY.items()

@@ -35,15 +35,22 @@ def _prefix(arrays: Arrays) -> str | None:
     return next((found[1] for name in sorted(arrays) if (found := re.fullmatch(FIRST_BLOCK, name))), None)
 
 
+def aside(arrays: Arrays) -> list[str]:
+    """Returns the names, sorted, of what is there beside an encoder: heads and decoders of pre-training."""
+    prefix = _prefix(arrays) or ""
+    unread = rf"(?!{re.escape(prefix)}).*|{re.escape(prefix)}(?:{OF_PRETRAINING})"
+    return sorted(name for name in arrays if re.fullmatch(unread, name))
+
+
 def plain(arrays: Arrays) -> dict[str, np.ndarray]:
     """Returns the arrays of the encoder under timm's names, as timm itself reads such files.
 
     The class token of DINOv2 with registers takes its position up, so that only patches have one.
     """
-    prefix = _prefix(arrays) or ""
+    prefix, unread = _prefix(arrays) or "", set(aside(arrays))
     found = {}
     for name, array in arrays.items():
-        if name.startswith(prefix) and not re.fullmatch(OF_PRETRAINING, name.removeprefix(prefix)):
+        if name not in unread:
             renamed = name.removeprefix(prefix)
             for pattern, replacement in RENAMED:
                 renamed = re.sub(pattern, replacement, renamed)
@@ -88,9 +95,10 @@ def _published(model: Model, arrays: Arrays) -> list[dict[str, str]]:
         if "positions/table" in ours:
             positions.unfold(ours)
         found = {**facts.model_options(ours), "class_token": "class_token" in ours}
+        found["size"] |= {"depth": depth}
     except UserError:
         return []
-    if found["size"] | {"depth": depth} != size or architectures.misfits(model, found):
+    if found["size"] != size or architectures.misfits(model, found):
         return []
     height, width = facts.image_size(ours) if "positions/grid" in ours else model.image_size
     wanted = {"image_size": f"{height}x{width}", "classes": str(found["classes"])}

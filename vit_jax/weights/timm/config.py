@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from vit_jax.errors import UserError, pick
+from vit_jax.errors import UserError, check_kind, pick
 from vit_jax.weights.recipe import Recipe
 from vit_jax.weights.timm import architectures
 from vit_jax.weights.timm.architectures import ACTIVATIONS, ARGUMENTS, POOLS, Model
@@ -61,9 +61,12 @@ def read(config: Mapping[str, Any]) -> Described:
         given |= {"tag": tag} if tag else {}
         size = arguments.get("img_size") or given["input_size"][-2:]
         height, width = (size, size) if isinstance(size, int) else size
+        heads = arguments.get("num_heads") or model.options["size"]["heads"]
+        for name, number in (("img_size", height), ("img_size", width), ("num_heads", heads)):
+            check_kind(f"{name} of config.json", number, int)
         return Described(
             model,
-            arguments.get("num_heads") or model.options["size"]["heads"],
+            heads,
             _told(model, arguments),
             config.get("num_classes", arguments.get("num_classes")),
             frozenset(config.get("model_args", {})),
