@@ -222,7 +222,8 @@ def unseen_numerics(case: Case) -> set[str]:
         wanted = _forward(loaded)(loaded.parameters, pixels)
         changes: dict[str, Any] = {"activation": "silu" if options["activation"] != "silu" else "gelu_quick"}
         changes |= {name: max(1e-6, 10 * options[name]) for name in options if name.endswith("epsilon")}
-        changes |= {"standardization": "google"} if "standardization" in options else {}
+        if "standardization" in options:
+            changes["standardization"] = "timm" if options["standardization"] == "google" else "google"
         unseen = set()
         for name, value in changes.items():
             recipe = dataclasses.replace(loaded.recipe, model=options | {name: value})
