@@ -212,7 +212,7 @@ def main():
         writer = csv.DictWriter(file, published[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(published)
-    print(f"timm {reference.version()}: {len(rows)} architectures, {len(published)} sets of weights; left out:")
+    print(f"{reference.version()}: {len(rows)} architectures, {len(published)} sets of weights; left out:")
     for reason, names in sorted(left_out.items(), key=lambda item: -len(item[1])):
         print(f"{len(names):4}  {reason}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")
 

@@ -35,8 +35,8 @@ def timm() -> ModuleType:
 
 
 def version() -> str:
-    """Returns the library's version."""
-    return timm().__version__
+    """Returns the library and its version."""
+    return f"timm {timm().__version__}"
 
 
 def activations(place: str, images: np.ndarray) -> dict[str, np.ndarray]:

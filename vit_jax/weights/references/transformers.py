@@ -21,8 +21,8 @@ def transformers() -> ModuleType:
 
 
 def version() -> str:
-    """Returns the library's version."""
-    return transformers().__version__
+    """Returns the library and its version."""
+    return f"transformers {transformers().__version__}"
 
 
 def activations(place: str, images: np.ndarray) -> dict[str, np.ndarray]:
