@@ -33,6 +33,7 @@ class Case:
       unseen: names of arrays, blocks as `*`, that the logits do not depend on: biases of keys, tokens of pre-training.
       fine_tuned: whether the format has a place for a head of other classes, which the library reads.
       left_aside: what begins the names of arrays that are no part of the encoder, and are not written back.
+      unseen_numerics: options of the model that could be wrong unnoticed.
       fine_tuned_at: (height, width) of the model with that head; None: as `resized`, or else as `image_size`.
     """
 
@@ -44,6 +45,7 @@ class Case:
     unseen: tuple[str, ...] = ()
     fine_tuned: bool = True
     left_aside: tuple[str, ...] = ()
+    unseen_numerics: tuple[str, ...] = ()
     fine_tuned_at: tuple[int, int] | None = None
 
     def encoder(self, file: File) -> File:
