@@ -118,6 +118,8 @@ def test_options_are_the_models(google):
         ({"droput": 0.1}, 'reads no "droput". Did you mean "dropout"'),
         ({"image_size": 18}, "image 18x18 does not divide into patches of 4x4"),
         ({"image_size": (16, 16, 3)}, r"image_size is one number, or \(height, width\), in pixels; got \(16, 16, 3\)"),
+        ({"image_size": 0}, r"image_size is one number, or \(height, width\), in pixels; got 0"),
+        ({"classes": -1}, "classes is how many there are, a whole number, at least 0; got -1"),
         ({"pool": "mean"}, "the model has no: class_token"),
     ],
 )

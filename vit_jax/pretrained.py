@@ -46,9 +46,10 @@ def load(
     if classes is not None:
         model = {option: value for option, value in model.items() if option != "pre_logits" or option in options}
         model["classes"] = classes
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size or recipe.image_size)
-    if len(size) != 2:
-        raise UserError(f"image_size is one number, or (height, width), in pixels; got {size}")
+    size = recipe.image_size if image_size is None else image_size
+    size = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise UserError(f"image_size is one number, or (height, width), in pixels; got {image_size}")
     recipe = dataclasses.replace(recipe, model=model, image_size=size, source=f"from {recipe.source}")
     if classes is not None:
         recipe = dataclasses.replace(recipe, class_names=(), loss="softmax" if classes else "")

@@ -28,13 +28,14 @@ MODEL = RECIPE["model"]
         ({"model": MODEL | {"code": "import os"}}, 'reads no "code"'),
         ({"model": {}}, "a recipe's model"),
         ({"model": MODEL | {"classes": 10**9}}, "classes|head"),
+        ({"model": MODEL | {"classes": -1}}, "classes is how many there are, a whole number, at least 0; got -1"),
         ({"class_names": ("cat",)}, "names 1 classes, and its head has"),
         ({"class_names": ("cat\x1b[2J",) * MODEL["classes"]}, "class_names is a list of words"),
         ({"source": "one\ntwo"}, "source is a line of text"),
         ({"mean": (10**400,) * 3}, "mean is three numbers"),
         ({"code": "import os"}, 'reads no "code"'),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_a_strangers_recipe_that_does_not_fit_its_arrays_is_refused_soon(changes, message):
     started = time.monotonic()

@@ -34,8 +34,10 @@ def build(size: str | Mapping[str, Any], classes: int, dtype: str = "float32", *
       **options: fields of `Vit` and of its `Architecture`, or of `Bit`.
 
     Raises:
-      UserError: an option that the family does not have, or a word that it does not know.
+      UserError: an option that the family does not have, or a word or a number that it does not know.
     """
+    if not isinstance(classes, int) or classes < 0:
+        raise UserError(f"classes is how many there are, a whole number, at least 0; got {classes!r}")
     numbers = by_name(size) if isinstance(size, str) else by_numbers(size, "config.model.size")
     known = options_of(numbers)
     for option in options:
