@@ -57,6 +57,7 @@ def test_every_image_counts_once(devices: int, batch_size: int):
     assert found.score == -found.means["loss"]
 
 
+@pytest.mark.slow
 def test_two_evaluations_draw_alike_and_batches_differently():
     model = models.build({"width": 8, "depth": 1, "mlp_hidden": 8, "heads": 1, "patch": (2, 2)}, classes=0)
     objective = MaskedPatches(model, HALF, HALF)

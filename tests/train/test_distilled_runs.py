@@ -44,6 +44,7 @@ def test_a_teacher_teaches_and_never_learns(master: Path):
     jax.tree.map(np.testing.assert_array_equal, run.objective.teacher.parameters, before)
 
 
+@pytest.mark.slow
 def test_a_distilled_run_is_a_classifier(master: Path, tmp_path: Path):
     outcome, _ = small.train(tmp_path, objective=objective(master), steps=2)
     assert outcome.result

@@ -114,6 +114,7 @@ def test_another_pool_is_refused(pretrained: Path, tmp_path: Path):
         small.train(tmp_path, weights__path=str(pretrained), model__size=SIZE, model__pool="mean")
 
 
+@pytest.mark.slow
 def test_pretraining_goes_on_from_a_pretrained_run(pretrained: Path, tmp_path: Path):
     """The model is taken over; the rest, as the mask embedding, is drawn anew."""
     config = small.config(objective=OBJECTIVES[pretrained.name], model__size=SIZE)

@@ -73,7 +73,7 @@ def test_dropout_differs_from_step_to_step_and_is_really_on():
     assert not np.allclose(without, with_dropout)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_accumulation_is_the_big_batch(devices: int):
     whole, whole_state, _ = run(devices, 3, mixup=0.5)
     parts, parts_state, _ = run(devices, 3, accumulate=4, mixup=0.5)

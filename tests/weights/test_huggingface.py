@@ -285,6 +285,7 @@ def test_a_folder_holds_what_transformers_reads(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.parameters, formats.load(file).parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "architecture"),
     [
