@@ -165,6 +165,14 @@ def test_fine_tuned_weights_get_a_config_of_their_own():
     }
 
 
+@pytest.mark.parametrize(("kind", "crop"), [("squash", 1.0), ("resize_crop", 0.875)])
+def test_what_a_preprocess_leaves_unsaid_is_written_as_its_kind_takes_it(kind, crop):
+    loaded = formats.load(File(vit(), CONFIG))
+    recipe = dataclasses.replace(loaded.recipe, preprocess={"kind": kind})
+    given = timm.save(dataclasses.replace(loaded, recipe=recipe)).config["pretrained_cfg"]
+    assert (given["interpolation"], given["crop_pct"]) == ("bilinear", crop)
+
+
 def clip(classes):
     """Returns arrays of OpenAI's CLIP."""
     arrays = vit(classes=classes, **norm("norm_pre", 24))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vit_jax.data import augment
+from vit_jax.data import augment, preprocess
 from vit_jax.errors import UserError, construct, one_line, pick
 from vit_jax.models.positions import RESIZE
 from vit_jax.weights import patches
@@ -63,6 +63,12 @@ class Recipe:
     def labels(self) -> tuple[str, ...]:
         """What each logit is called: its class, or its number where nobody knows their names."""
         return self.class_names or tuple(map(str, range(self.model["classes"])))
+
+    def cut(self) -> dict[str, Any]:
+        """Returns `preprocess` whole: what it leaves unsaid is said as its kind takes it."""
+        transform: Any = preprocess.build(image_size=self.image_size, **self.preprocess)
+        options = dataclasses.asdict(transform)
+        return {"kind": self.preprocess["kind"]} | {name: options[name] for name in options if name != "image_size"}
 
     def normalized(self, pixels: np.ndarray) -> jax.Array:
         """Returns uint8 RGB images (batch, height, width, 3) as the model is to see them, float32.

@@ -57,8 +57,7 @@ def written(recipe: Recipe, published: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: a preprocess for which no image processor has words.
     """
-    options = {"resample": "bilinear", "crop_ratio": 1.0 if recipe.preprocess["kind"] == "squash" else 0.875}
-    options |= recipe.preprocess
+    options = recipe.cut()
     if options["kind"] not in ("squash", "resize_crop"):
         raise UserError(f'transformers cuts no images by "{options["kind"]}"; write "squash" or "resize_crop" there')
     height, width = (round(side / options["crop_ratio"]) for side in recipe.image_size)

@@ -121,6 +121,7 @@ def written(model: Model, arguments: Mapping[str, Any], recipe: Recipe) -> dict[
     distilled, stem = recipe.model["pool"] == "distilled", "stem" in size
     root = ".stem.conv" if stem and size["stem"]["units"] else ".conv"
     crop_mode = pick({ours: theirs for theirs, ours in CROPS.items()}, recipe.preprocess["kind"], "preprocess for timm")
+    cut = recipe.cut()
     return {
         "architecture": model.name,
         "num_classes": classes,
@@ -132,8 +133,8 @@ def written(model: Model, arguments: Mapping[str, Any], recipe: Recipe) -> dict[
             **recipe.origin.get("kept", {}),
             "input_size": [3, *recipe.image_size],
             "fixed_input_size": True,
-            "interpolation": recipe.preprocess.get("resample", "bicubic"),
-            "crop_pct": recipe.preprocess.get("crop_ratio", 1.0),
+            "interpolation": cut["resample"],
+            "crop_pct": cut["crop_ratio"],
             "crop_mode": crop_mode,
             "mean": list(recipe.mean),
             "std": list(recipe.std),
