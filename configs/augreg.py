@@ -18,7 +18,7 @@ L/16 85.59, B/16 85.49, S/16 83.73, R50+L/32 85.99, R26+S/32 83.85, Ti/16 78.22,
 
 from ml_collections import ConfigDict
 
-from vit_jax.data.strengths import STRENGTHS
+from vit_jax.data.images.strengths import STRENGTHS
 from vit_jax.errors import pick
 from vit_jax.tools.configuration import words
 

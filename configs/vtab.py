@@ -13,7 +13,7 @@ Expected (paper, table 2, mean of the 19): L/16 from ImageNet-21k 72.7, from JFT
 
 from ml_collections import ConfigDict
 
-from vit_jax.data.vtab import TASKS
+from vit_jax.data.sources.vtab import TASKS
 from vit_jax.errors import pick
 from vit_jax.tools.configuration import words
 

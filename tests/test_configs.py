@@ -12,7 +12,7 @@ import pytest
 from reduced import built, reduced
 
 from vit_jax import models, objectives, parallel
-from vit_jax.data import distortions, preprocess
+from vit_jax.data.images import distortions, preprocess
 from vit_jax.models import counts
 from vit_jax.objectives.distillation import Teacher
 from vit_jax.objectives.masked_patches import TARGETS

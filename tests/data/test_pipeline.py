@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from vit_jax.data import pipeline, preprocess, sources
-from vit_jax.data.sources import Arrays
+from vit_jax.data import pipeline, sources
+from vit_jax.data.examples import Arrays
+from vit_jax.data.images import preprocess
 from vit_jax.errors import UserError
 
 

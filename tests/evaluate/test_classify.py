@@ -9,8 +9,9 @@ import scipy.special
 import sklearn.metrics
 
 from vit_jax import parallel
-from vit_jax.data import pipeline, preprocess
+from vit_jax.data import pipeline
 from vit_jax.data.examples import Arrays
+from vit_jax.data.images import preprocess
 from vit_jax.evaluate.classify import Classifier, Result
 
 COUNT, CLASSES = 101, 7

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vit_jax import models, parallel
-from vit_jax.data import pipeline, preprocess, sources
+from vit_jax.data import pipeline, sources
+from vit_jax.data.images import preprocess
 from vit_jax.evaluate.exam import Examiner, Result
 from vit_jax.evaluate.held_out import HeldOut, HeldOutResult
 from vit_jax.objectives.classify import static

@@ -13,7 +13,8 @@ import pytest
 import small
 from small import train
 
-from vit_jax.data import preprocess, sources
+from vit_jax.data import sources
+from vit_jax.data.images import preprocess
 from vit_jax.errors import UserError
 from vit_jax.train import checkpoints, experiment, steps
 from vit_jax.train.progress import Log

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from vit_jax.data import distortions, sources
-from vit_jax.data import preprocess as preprocessing
+from vit_jax.data import sources
 from vit_jax.data.examples import Relabelled
+from vit_jax.data.images import distortions
+from vit_jax.data.images import preprocess as preprocessing
 from vit_jax.errors import UserError, construct
 
 

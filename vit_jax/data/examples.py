@@ -12,23 +12,42 @@ class Example(NamedTuple):
     """One labelled image, not yet decoded.
 
     `image` is an encoded file (JPEG, PNG, ...) as bytes, or uint8 (height, width) or (height, width, 1 | 3 | 4);
-    `label` indexes the source's class names; `name` tells a person which image it is.
+    `label` indexes the source's class names: one of them, or, where a source has `most_labels`, any number up to it;
+    `name` tells a person which image it is.
     """
 
     image: bytes | np.ndarray
-    label: int
+    label: int | tuple[int, ...]
     name: str
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A finite, random-access collection of examples; `source[i]` is the same example whenever and wherever asked."""
+    """A finite, random-access collection of examples; `source[i]` is the same example whenever and wherever asked.
+
+    `most_labels` is None where every example has one label, else how many one of them has at most. A source that has
+    all labels at hand gives them as `labels`, integers (examples,): see `labels_of`.
+    """
 
     class_names: tuple[str, ...]
+    most_labels: int | None
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+
+def labels_of(source: Source) -> np.ndarray:
+    """Returns the label of every example, int32 (examples,).
+
+    A source that does not have them at hand is read through once. Raises UserError where examples have several.
+    """
+    if source.most_labels is not None:
+        raise UserError("examples have several labels each; what was asked for wants one")
+    known = getattr(source, "labels", None)
+    if known is None:
+        known = [source[index].label for index in range(len(source))]
+    return np.asarray(known, np.int32)
 
 
 class Arrays:
@@ -41,6 +60,8 @@ class Arrays:
     >>> Arrays(np.zeros((2, 8, 8), np.uint8), [0, 1], ["cat", "dog"])[1].label
     1
     """
+
+    most_labels: int | None = None
 
     def __init__(
         self,
@@ -87,6 +108,12 @@ class Selection:
         self.source = source
         self.indices = indices
         self.class_names = source.class_names
+        self.most_labels = source.most_labels
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of each, integers (examples,)."""
+        return labels_of(self.source)[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -101,6 +128,14 @@ class Concatenation:
     def __init__(self, sources: Sequence[Source]):
         self.sources = sources
         self.class_names = sources[0].class_names
+        self.most_labels: int | None = max((source.most_labels or 1 for source in sources), default=1)
+        if all(source.most_labels is None for source in sources):
+            self.most_labels = None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of each, integers (examples,)."""
+        return np.concatenate([labels_of(source) for source in self.sources])
 
     def __len__(self) -> int:
         return sum(map(len, self.sources))
@@ -119,11 +154,20 @@ class Relabelled:
     def __init__(self, source: Source, class_names: Sequence[str]):
         self.source = source
         self.class_names = tuple(class_names)
-        self._labels = [self.class_names.index(name) for name in source.class_names]
+        self.most_labels = source.most_labels
+        places = {name: place for place, name in enumerate(self.class_names)}
+        self._labels = np.array([places[name] for name in source.class_names])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of each, integers (examples,)."""
+        return self._labels[labels_of(self.source)]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Example:
         example = self.source[index]
-        return example._replace(label=self._labels[example.label])
+        if isinstance(example.label, tuple):
+            return example._replace(label=tuple(int(self._labels[label]) for label in example.label))
+        return example._replace(label=int(self._labels[example.label]))

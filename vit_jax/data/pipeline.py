@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from vit_jax.data.decode import decode
 from vit_jax.data.examples import Source
-from vit_jax.data.preprocess import Transform
+from vit_jax.data.images.decode import decode
+from vit_jax.data.images.preprocess import Transform
 from vit_jax.data.read_ahead import Batch, Read, ReadAhead, join
 from vit_jax.errors import UserError
 
@@ -23,6 +23,8 @@ def training(
     source: Source, transform: Transform, batch_size: int, seed: int, threads: int = 4, rows: slice = slice(None)
 ) -> "Batches":
     """Returns endless batches: "image" uint8 (batch, height, width, 3), "label" int32 (batch,).
+
+    Where examples may have several labels, "label" is (batch, most), -1 where one has fewer.
 
     The source is gone through again and again, in a new order each time; batches run on from one epoch into the next.
     What `transform` draws depends on the seed and on the example's place in that stream, so that neither the number
@@ -122,7 +124,18 @@ def _rows(
     images = [
         transform(decode(example.image, example.name), rng) for example, rng in zip(examples, generators, strict=True)
     ]
-    return {"image": np.stack(images), "label": np.array([example.label for example in examples], np.int32)}
+    return {"image": np.stack(images), "label": _labels([example.label for example in examples], source.most_labels)}
+
+
+def _labels(labels: list[int | tuple[int, ...]], most: int | None) -> np.ndarray:
+    """Returns int32 (examples,); where an example may have several, (examples, most), -1 where it has fewer."""
+    if most is None:
+        return np.array(labels, np.int32)
+    rows = np.full((len(labels), most), -1, np.int32)
+    for row, several in zip(rows, labels, strict=True):
+        several = several if isinstance(several, tuple) else (several,)
+        row[: len(several)] = several
+    return rows
 
 
 def _generators(seed: int, positions: range) -> Iterator[np.random.Generator]:

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from vit_jax import data
 from vit_jax.data import pipeline
-from vit_jax.data.sources import Source
+from vit_jax.data.examples import Source
 from vit_jax.errors import UserError
 from vit_jax.evaluate.classify import Batch
 from vit_jax.shapes import Parameters

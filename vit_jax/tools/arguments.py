@@ -1,9 +1,10 @@
 """What the commands read from their command line, and a line for each way to get it wrong."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from vit_jax.errors import UserError, did_you_mean
+from vit_jax.errors import UserError, did_you_mean, pick
 
 # What --workdir is, of a command that uses what was trained: train.start.trained.
 TRAINED = "a run's folder, one checkpoint's in it, or published weights: a file, a folder, or a name (`weights list`)"
@@ -33,3 +34,15 @@ class Parser(argparse.ArgumentParser):
             raise UserError(f'unexpected argument "{word}"; options are written --name=value')
         options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
         raise UserError(f'no option "{name}".{did_you_mean(name, options)}')
+
+
+def act(verb: str, actions: Mapping[str, Callable[[list[str]], int]], arguments: list[str]) -> int:
+    """Does the action of `verb` that the first argument names; returns its exit code."""
+    action, *rest = arguments or ["--help"]
+    if action in ("-h", "--help"):
+        print(f"Usage: vit-jax {verb} ACTION …\n")
+        for name, function in actions.items():
+            print(f"  {name:8} {(function.__doc__ or '').partition('.')[0]}")
+        print(f"\nvit-jax {verb} ACTION --help says what an action reads.")
+        return 0
+    return pick(actions, action, f"action of {verb}")(rest)

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from vit_jax import data, parallel
-from vit_jax.data import pipeline, preprocess
+from vit_jax.data import pipeline
 from vit_jax.data.examples import Example, Selection, Source
-from vit_jax.data.folder import Files, images_at
-from vit_jax.data.fractals import Fractals
+from vit_jax.data.images import preprocess
+from vit_jax.data.sources.folder import Files, images_at
+from vit_jax.data.sources.fractals import Fractals
 from vit_jax.errors import UserError
 from vit_jax.evaluate.survey import Survey, survey
 from vit_jax.tools import exhibits

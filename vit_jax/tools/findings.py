@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vit_jax import models, parallel
-from vit_jax.data import augment, pipeline, preprocess
-from vit_jax.data.sources import Source
+from vit_jax.data import augment, pipeline
+from vit_jax.data.examples import Source
+from vit_jax.data.images import preprocess
 from vit_jax.errors import UserError
 from vit_jax.evaluate import inspect
 from vit_jax.evaluate.classify import Classifier, wilson

@@ -11,7 +11,7 @@ import rich.console
 import rich.table
 import rich.text
 
-from vit_jax.data.folder import Files, images_at
+from vit_jax.data.sources.folder import Files, images_at
 from vit_jax.errors import UserError
 from vit_jax.tools.arguments import TRAINED, Parser
 
@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
     files = [file for path in given.paths for file in images_at(Path(path))]
 
     from vit_jax import parallel
-    from vit_jax.data import pipeline, preprocess
+    from vit_jax.data import pipeline
+    from vit_jax.data.images import preprocess
     from vit_jax.evaluate.classify import Classifier
     from vit_jax.train import start
 

@@ -12,9 +12,9 @@ import rich.table
 import rich.text
 
 from vit_jax import models, pretrained
-from vit_jax.errors import UserError, pick
+from vit_jax.errors import UserError
 from vit_jax.evaluate import certificate
-from vit_jax.tools.arguments import Parser
+from vit_jax.tools.arguments import Parser, act
 from vit_jax.train import start
 from vit_jax.weights import doctor, files, formats, names, references
 from vit_jax.weights.files import File
@@ -26,14 +26,7 @@ FILE = "a file or a folder of weights, or a name such as augreg:B/16"
 
 def main(arguments: list[str]) -> int:
     """Does what the first argument says; returns its exit code."""
-    action, *rest = arguments or ["--help"]
-    if action in ("-h", "--help"):
-        print("Usage: vit-jax weights ACTION …\n")
-        for name, function in ACTIONS.items():
-            print(f"  {name:8} {(function.__doc__ or '').partition('.')[0]}")
-        print("\nvit-jax weights ACTION --help says what an action reads.")
-        return 0
-    return pick(ACTIONS, action, "action of weights")(rest)
+    return act("weights", ACTIONS, arguments)
 
 
 def examine(arguments: list[str]) -> int:

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vit_jax.data import augment, preprocess
+from vit_jax.data import augment
+from vit_jax.data.images import preprocess
 from vit_jax.errors import UserError, construct, one_line, pick
 from vit_jax.models.positions import RESIZE
 from vit_jax.weights import patches

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_jax.data.erase import Erase
+from vit_jax.data.images.erase import Erase
 from vit_jax.errors import UserError
 
 IMAGE = np.full((60, 90, 3), 7, np.uint8)

@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from vit_jax.data.erase import Erase
-from vit_jax.data.preprocess import Picture, Transform
-from vit_jax.data.randaugment import RandAugment
+from vit_jax.data.images.erase import Erase
+from vit_jax.data.images.preprocess import Picture, Transform
+from vit_jax.data.images.randaugment import RandAugment
 from vit_jax.errors import UserError, construct, pick
 from vit_jax.shapes import Image
 

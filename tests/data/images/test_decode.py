@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from vit_jax.data import decode as decoding
+from vit_jax.data.images import decode as decoding
 from vit_jax.errors import UserError
 
 RNG = np.random.default_rng(0)

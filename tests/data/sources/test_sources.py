@@ -12,8 +12,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from vit_jax.data import sources
-from vit_jax.data.sources import Arrays
-from vit_jax.data.splits import sliced
+from vit_jax.data.examples import Arrays
+from vit_jax.data.sources.splits import sliced
 from vit_jax.errors import UserError
 
 

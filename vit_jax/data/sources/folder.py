@@ -20,6 +20,8 @@ SPLIT_NAMES = {
 class Folder:
     """The image files `files`, relative to `root`; `labels` (examples,) index `class_names`. Read when asked for."""
 
+    most_labels: int | None = None
+
     def __init__(self, root: Path, files: list[str], labels: np.ndarray, class_names: tuple[str, ...]):
         self.root = root
         self.files = files
@@ -38,6 +40,7 @@ class Files:
     """The image files at `paths`; nobody knows their classes."""
 
     class_names: tuple[str, ...] = ("",)
+    most_labels: int | None = None
 
     def __init__(self, paths: Sequence[Path]):
         self.paths = paths

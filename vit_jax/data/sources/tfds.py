@@ -15,6 +15,8 @@ Record: TypeAlias = Mapping[str, Any]
 class Prepared:
     """Gives the records of a tfds data source as examples: what `image` and `label` make of each."""
 
+    most_labels: int | None = None
+
     def __init__(
         self,
         records: Any,

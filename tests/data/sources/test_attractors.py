@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from vit_jax.data import attractors
+from vit_jax.data.sources import attractors
 
 
 def random_maps(batch, count, seed):

@@ -2,7 +2,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from vit_jax.data import preprocess
+from vit_jax.data.images import preprocess
 from vit_jax.errors import UserError
 
 RNG = np.random.default_rng(0)

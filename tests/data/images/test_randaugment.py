@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vit_jax.data import operations, randaugment
-from vit_jax.data.randaugment import OPERATIONS, RandAugment
+from vit_jax.data.images import operations, randaugment
+from vit_jax.data.images.randaugment import OPERATIONS, RandAugment
 from vit_jax.errors import UserError
 
-with np.load(Path(__file__).parents[1] / "golden" / "randaugment.npz") as archive:
+with np.load(Path(__file__).parents[2] / "golden" / "randaugment.npz") as archive:
     GOLDEN = dict(archive)
 IMAGES = {name.partition("/")[0]: image for name, image in GOLDEN.items() if name.endswith("/image")}
 SIGNED = {"rotate", "shear_x", "shear_y", "translate_x", "translate_y"}

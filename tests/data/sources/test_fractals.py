@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_jax.data import sources
-from vit_jax.data.fractals import Fractals
+from vit_jax.data.sources.fractals import Fractals
 from vit_jax.errors import UserError
 
 

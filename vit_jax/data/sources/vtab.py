@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from vit_jax.data import prepared
-from vit_jax.data.decode import decode
 from vit_jax.data.examples import Concatenation, Selection, Source
-from vit_jax.data.prepared import Prepared, Record
+from vit_jax.data.images.decode import decode
+from vit_jax.data.sources import tfds
+from vit_jax.data.sources.tfds import Prepared, Record
 from vit_jax.errors import UserError, did_you_mean, pick
 
 # How many images of `train` and of `val` a split of VTAB-1k takes, the first ones.
@@ -111,16 +111,16 @@ def vtab(split: str, task: str, data_dir: str = "") -> Source:
     where the data is not there, or is other than expected.
     """
     chosen = pick(TASKS, task, "task of VTAB")
-    builder = prepared.opened(chosen.name, data_dir)
+    builder = tfds.opened(chosen.name, data_dir)
     if chosen.label:
         class_names, label = tuple(map(str, range(chosen.classes))), chosen.label
     else:
-        class_names, label = prepared.class_names_of(builder, chosen.name, chosen.key), lambda r: r[chosen.key]
+        class_names, label = tfds.class_names_of(builder, chosen.name, chosen.key), lambda r: r[chosen.key]
     image = _encoded if chosen.full_range else _stretched
 
     def whole(name: str) -> Source:
         words = getattr(chosen, name)
-        found = prepared.records(builder, words, chosen.name, "image")
+        found = tfds.records(builder, words, chosen.name, "image")
         return Prepared(found, class_names, image, label, f"{chosen.name} {words}")
 
     if split in FEW:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vit_jax.data import attractors
 from vit_jax.data.examples import Example, Source
+from vit_jax.data.sources import attractors
 from vit_jax.errors import UserError, did_you_mean, pick
 
 SPLITS = {"train": 1, "val": 2}
@@ -20,6 +20,8 @@ class Fractals:
     `paint` is a word of PAINTS. An image depends on the arguments and its index alone. A class is drawn when first
     asked for and then kept, so that all of it may lie in memory: examples x height x width x 3 bytes.
     """
+
+    most_labels: int | None = None
 
     def __init__(
         self,

@@ -6,10 +6,11 @@ import PIL.Image
 import pytest
 
 from vit_jax import data
-from vit_jax.data import distortions, pipeline
-from vit_jax.data.erase import Erase
-from vit_jax.data.randaugment import RandAugment
-from vit_jax.data.strengths import STRENGTHS
+from vit_jax.data import pipeline
+from vit_jax.data.images import distortions
+from vit_jax.data.images.erase import Erase
+from vit_jax.data.images.randaugment import RandAugment
+from vit_jax.data.images.strengths import STRENGTHS
 from vit_jax.errors import UserError
 
 CROP = {"kind": "inception_crop", "area": (0.3, 1.0), "flip": True}

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vit_jax.data import operations
+from vit_jax.data.images import operations
 from vit_jax.errors import UserError
 from vit_jax.shapes import Image
 

@@ -8,9 +8,9 @@ import PIL.Image
 import pytest
 
 from vit_jax.data import sources
-from vit_jax.data.decode import decode
-from vit_jax.data.prepared import class_names_of
-from vit_jax.data.vtab import TASKS, closest_object, closest_vehicle, object_count
+from vit_jax.data.images.decode import decode
+from vit_jax.data.sources.tfds import class_names_of
+from vit_jax.data.sources.vtab import TASKS, closest_object, closest_vehicle, object_count
 from vit_jax.errors import UserError
 
 

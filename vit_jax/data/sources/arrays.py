@@ -1,0 +1,45 @@
+"""Images in a NumPy archive."""
+
+import zlib
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from vit_jax.data.examples import Arrays, Source
+from vit_jax.errors import UserError
+
+
+def arrays(split: str, path: str) -> Source:
+    """A NumPy archive (.npz): `images`, `labels` and, if wished, `class_names`, shaped as `Arrays` wants them.
+
+    These make one split, "all", to be cut as `all[:90%]` and `all[90%:]`. An archive with splits of its own prefixes
+    the names: `train_images`, `train_labels`, `test_images`, ...
+    """
+    try:
+        archive = np.load(Path(path).expanduser(), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f'"{path}" is a single array; write images and labels with numpy.savez')
+        with archive:
+            return _from_archive(archive, split, path)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f'"{path}" does not exist; give the path of an .npz archive') from None
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise UserError(f'"{path}" is no .npz archive of plain arrays ({error}); write one with numpy.savez') from None
+
+
+def _from_archive(archive: np.lib.npyio.NpzFile, split: str, path: str) -> Source:
+    images, labels = ("images", "labels") if split == "all" else (f"{split}_images", f"{split}_labels")
+    if images not in archive or labels not in archive:
+        splits = ["all"] * ("images" in archive) + [key[:-7] for key in archive if key.endswith("_images")]
+        known = f"it has the split {', '.join(splits)}" if splits else f"it holds {', '.join(archive)}"
+        raise UserError(f'"{path}" has no {images} and {labels}; {known}')
+    if "class_names" in archive:
+        names = archive["class_names"].tolist()
+    else:
+        # Every split must agree on the classes, also one that lacks some of them.
+        largest = max(int(archive[key].max()) for key in archive if key.endswith("labels"))
+        names = [str(label) for label in range(largest + 1)]
+    return Arrays(archive[images], archive[labels], names, f"{Path(path).name} {split}")
