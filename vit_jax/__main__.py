@@ -15,6 +15,7 @@ VERBS = {
     "miniature": ("vit_jax.tools.miniature", "the paper in miniature, offline"),
     "weights": ("vit_jax.tools.weights", "anybody's checkpoint: examined, verified, in another format"),
     "models": ("vit_jax.tools.models", "every size by name, with its parameter count beside the paper's"),
+    "data": ("vit_jax.tools.data", "images: checked, prepared as shards, their batches as hashes"),
 }
 
 
