@@ -10,16 +10,29 @@ from vit_jax.errors import UserError
 from vit_jax.tools import configuration
 from vit_jax.tools.arguments import Parser
 
+SHARDED = ("out", "splits", "name", "short_side", "shards", "processes", "beam", "skip_bad")
+# What is prepared, and the options that are read with it.
+READ = {
+    "data": ("kind", *SHARDED),
+    "config": SHARDED,
+    "tfds": ("data_dir",),
+    "tfrecord": ("out", "processes", "beam"),
+}
+AGAIN = "prepared already, every file as its hash says"
 SPLIT = re.compile(r"(?:(?P<name>\w+)=)?(?P<split>(?P<whole>[\w-]+)(?:\[.*\])?)")
 
 
 def prepare(arguments: list[str]) -> int:
     """Turns images into ArrayRecord shards with a manifest of hashes; the same command goes on where it stopped."""
     given, config = read_command(arguments)
-    if given.tfds or given.tfrecord:
+    if given.tfds:
         return _prepare_tfds(given)
     if not given.out:
         raise UserError("--out is wanted, the folder to write, as in --out=prepared/birds")
+    if "://" in given.out:
+        raise UserError(f'"{given.out}" is no folder of this machine; prepare into one, then copy it there whole')
+    if given.tfrecord:
+        return _convert(given)
 
     from vit_jax.data import sources
     from vit_jax.data.prepare import plan, work
@@ -31,11 +44,8 @@ def prepare(arguments: list[str]) -> int:
     settled = plan.settle(name, opened, section, given.short_side, given.skip_bad, given.shards)
     for split, terms in settled.splits.items():
         print(f"{split}: {terms.examples} examples, {terms.shards} shards", file=sys.stderr)
-    if given.processes < 1:
-        raise UserError(f"{given.processes} processes; give at least 1")
-    carry = work.on_beam(given.beam) if given.beam is not None else work.locally(given.processes, _say)
-    manifest, made = work.prepare(settled, opened, Path(given.out).expanduser(), carry)
-    _report(given.out, manifest, "prepared" if made else "prepared already, every file as its hash says")
+    manifest, made = work.prepare(settled, opened, Path(given.out).expanduser(), _carry(given))
+    _report(given.out, manifest, "prepared" if made else AGAIN)
     return 0
 
 
@@ -65,12 +75,21 @@ def read_command(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, An
     given, left = parser.parse_known_args(arguments)
     if sum(map(bool, (given.data, given.config, given.tfds, given.tfrecord))) != 1:
         raise UserError("give one of --data, --config, --tfds and --tfrecord, as in --data=photos --out=prepared")
+    _refuse_unread(parser, given)
     config = configuration.load(given.config) if given.config else None
     for word in left:
         if config is None or not word.startswith("--config."):
             parser.unexpected(word)
         configuration.override(config, word)
     return given, config.to_dict() if config else None
+
+
+def _refuse_unread(parser: Parser, given: argparse.Namespace) -> None:
+    """Raises UserError for an option that says nothing about what is prepared."""
+    origin = next(origin for origin in READ if getattr(given, origin))
+    for option, value in vars(given).items():
+        if value != parser.get_default(option) and option not in (origin, *READ[origin]):
+            raise UserError(f"--{option} says nothing beside --{origin}; leave it out")
 
 
 def read_splits(words: str) -> dict[str, str]:
@@ -104,7 +123,29 @@ def _as_name(words: str) -> str:
 
 
 def _prepare_tfds(given: argparse.Namespace) -> int:
-    raise UserError("not yet")
+    from vit_jax.data.prepare import from_tfds, tfds_without_tensorflow
+
+    builder = tfds_without_tensorflow.prepare(given.tfds, given.data_dir)
+    found = from_tfds.vouch(builder, {"source": {"kind": "tfds", "name": given.tfds}})
+    _report(str(builder.data_path), found, "prepared")
+    return 0
+
+
+def _convert(given: argparse.Namespace) -> int:
+    from vit_jax.data.prepare import from_tfds
+
+    found, made = from_tfds.convert(given.tfrecord, Path(given.out).expanduser(), _carry(given))
+    _report(given.out, found, "converted" if made else AGAIN)
+    return 0
+
+
+def _carry(given: argparse.Namespace) -> Any:
+    """Returns what makes the shards."""
+    from vit_jax.data.prepare import work
+
+    if given.processes < 1:
+        raise UserError(f"{given.processes} processes; give at least 1")
+    return work.on_beam(given.beam) if given.beam is not None else work.locally(given.processes, _say)
 
 
 def _say(words: str) -> None:

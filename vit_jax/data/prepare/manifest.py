@@ -29,11 +29,10 @@ def terms_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: manifest[key] for key in ("name", "class_names", "most_labels")} | manifest["from"]
 
 
-def all_files(manifest: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """Yields the description of every file that the manifest vouches for."""
-    for split in manifest["splits"].values():
-        yield split["labels"]
-        yield from split["shards"]
+def is_whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Tells whether every file is there and unchanged; reads them all."""
+    known = [file for split in manifest["splits"].values() for file in (split["labels"], *split["shards"])]
+    return (folder / DATASET_INFO).exists() and all(files.is_unchanged(folder, file) for file in known)
 
 
 def reopen(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -47,7 +46,6 @@ def reopen(folder: Path, manifest: Mapping[str, Any]) -> None:
             start += shard["examples"]
             note = {**shard, "labels": [row[row >= 0].tolist() for row in rows]}
             files.write_json(folder / UNFINISHED / f"{shard['file']}.json", note)
-    files.write_json(folder / UNFINISHED / "plan.json", terms_of(manifest))
     (folder / NAME).unlink()
     (folder / DATASET_INFO).unlink(missing_ok=True)
 
@@ -64,7 +62,7 @@ def finish(folder: Path, plan: Plan, splits: Iterable[Shards]) -> dict[str, Any]
         if not labels:
             raise UserError(f'no image of "{shards.split}" can be read; there is nothing to prepare')
         path = folder / f"{shards.split}.labels.npy"
-        _write_labels(path, labels, plan.most_labels)
+        write_labels(path, _as_array(labels, plan.most_labels))
         described[shards.split] = {"examples": len(labels), "labels": files.described(path), "shards": notes}
         lengths[shards.split] = [(note["examples"], note["bytes"]) for note in notes]
     write_metadata(folder, plan.name, plan.class_names, plan.most_labels, lengths)
@@ -83,12 +81,17 @@ def write(
     return manifest
 
 
-def _write_labels(path: Path, labels: list[list[int]], most: int | None) -> None:
+def _as_array(labels: list[list[int]], most: int | None) -> np.ndarray:
     rows = np.full((len(labels), most or 1), -1, np.int32)
     for row, several in zip(rows, labels, strict=True):
         row[: len(several)] = several
+    return rows if most is not None else rows[:, 0]
+
+
+def write_labels(path: Path, labels: np.ndarray) -> None:
+    """Writes the labels of a split, int32 (examples,) or (examples, most), -1 where an example has fewer."""
     with files.placed(path) as part, files.writing(path), open(part, "wb") as stream:
-        np.save(stream, rows if most is not None else rows[:, 0])
+        np.save(stream, labels)
 
 
 def write_metadata(

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import importlib
 import multiprocessing
 import os
 import shlex
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from vit_jax.data.examples import Source
 from vit_jax.data.prepare import files, manifest, plan
@@ -20,11 +21,21 @@ from vit_jax.data.prepare.plan import Plan
 from vit_jax.data.prepare.shards import UNFINISHED, Shards
 from vit_jax.errors import UserError
 
-Splits: TypeAlias = Mapping[str, Shards]
+Splits: TypeAlias = Mapping[str, "Making"]
 Job: TypeAlias = tuple[str, int]  # a split and the number of a shard of it
 Carry: TypeAlias = Callable[[Splits, list[Job]], None]  # makes all these shards
 
+PLAN = "plan.json"  # in UNFINISHED
 NAMED = 20  # bad images in an error; all are in a file beside
+
+
+@runtime_checkable
+class Making(Protocol):
+    """The shards of a split, each made by itself, wherever and whenever that is."""
+
+    def make(self, number: int) -> None:
+        """Makes a shard, if it is not finished."""
+        ...
 
 
 def prepare(settled: Plan, sources: Mapping[str, Source], folder: Path, carry: Carry) -> tuple[dict[str, Any], bool]:
@@ -33,18 +44,15 @@ def prepare(settled: Plan, sources: Mapping[str, Source], folder: Path, carry: C
     What an earlier run finished is checked by its hash and kept. Raises UserError, and leaves a folder that is not
     finished, for another plan than it was begun by, for bad images, all of them named, and where it cannot be written.
     """
-    with files.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        found, unfinished = manifest.read(folder), folder / UNFINISHED
-        earlier = manifest.terms_of(found) if found else files.read_json(unfinished / "plan.json")
-        if earlier is None and {path.name for path in folder.iterdir()} - {UNFINISHED}:
-            raise UserError(f'"{folder}" holds other files already; give a new folder as --out')
+    with alone(folder):
+        found = manifest.read(folder)
+        refuse_foreign(folder, found)
+        earlier = manifest.terms_of(found) if found else files.read_json(folder / UNFINISHED / PLAN)
         if earlier is not None:
             plan.refuse_another(settled, folder, earlier)
-        if found and all(files.is_unchanged(folder, file) for file in manifest.all_files(found)):
+        if found and manifest.is_whole(folder, found):
             return found, False
-        _begin(folder, settled, found)
+        begin(folder, plan.as_terms(settled), found)
         splits = {
             split: Shards(
                 folder,
@@ -99,15 +107,16 @@ def on_beam(options: str) -> Carry:
     Raises UserError where Beam is not installed.
     """
     try:
-        import apache_beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError:
-        raise UserError("Apache Beam is not installed; pip install 'vit-jax[beam]'") from None
+        beam: Any = importlib.import_module("apache_beam")
+        pipeline_options: Any = importlib.import_module("apache_beam.options.pipeline_options")
+    except ImportError as error:
+        raise UserError(f"{error.name} is not installed; pip install 'vit-jax[beam]' brings it") from None
+    given = pipeline_options.PipelineOptions(shlex.split(options))
 
     def carry(splits: Splits, jobs: list[Job]) -> None:
-        with apache_beam.Pipeline(options=PipelineOptions(shlex.split(options))) as pipeline:
-            numbers = pipeline | apache_beam.Create(jobs) | apache_beam.Reshuffle()
-            _ = numbers | apache_beam.Map(functools.partial(_make, splits))
+        with beam.Pipeline(options=given) as pipeline:
+            numbers = pipeline | beam.Create(jobs) | beam.Reshuffle()
+            _ = numbers | beam.Map(functools.partial(_make, splits))
 
     return carry
 
@@ -140,8 +149,10 @@ _splits: Splits = {}  # in a worker process
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Refuses a second one who prepares the same folder at the same time."""
+def alone(folder: Path) -> Iterator[None]:
+    """Makes the folder, and refuses a second one who prepares it at the same time."""
+    with files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,7 +163,14 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _begin(folder: Path, settled: Plan, found: dict[str, Any] | None) -> None:
+def refuse_foreign(folder: Path, found: Mapping[str, Any] | None) -> None:
+    """Raises UserError where a folder that nobody began to prepare holds files."""
+    if found is None and not (folder / UNFINISHED / PLAN).exists():
+        if {path.name for path in folder.iterdir()} - {UNFINISHED}:
+            raise UserError(f'"{folder}" holds other files already; give a new folder as --out')
+
+
+def begin(folder: Path, terms: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
     """Clears away what was cut short, and writes down by which plan the folder is made."""
     unfinished = folder / UNFINISHED
     with files.writing(unfinished):
@@ -161,10 +179,10 @@ def _begin(folder: Path, settled: Plan, found: dict[str, Any] | None) -> None:
         part.unlink(missing_ok=True)
     if found:
         manifest.reopen(folder, found)
-    files.write_json(unfinished / "plan.json", plan.as_terms(settled))
+    files.write_json(unfinished / PLAN, dict(terms))
 
 
-def _refuse_bad(splits: Splits) -> None:
+def _refuse_bad(splits: Mapping[str, Shards]) -> None:
     """Raises UserError naming the images that could not be prepared, if there are any."""
     bad = []
     for shards in splits.values():

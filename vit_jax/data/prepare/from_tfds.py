@@ -1,0 +1,106 @@
+"""What tfds itself prepared, with a manifest of hashes: as ArrayRecord already, or converted from TFRecord."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vit_jax.data.prepare import files, manifest, work
+from vit_jax.data.prepare.shards import UNFINISHED
+from vit_jax.data.prepare.tfrecord import Converted
+from vit_jax.errors import UserError
+
+NAMES = ("file_name", "filename", "id")  # what builders call the name of an image
+
+
+def convert(source: str, folder: Path, carry: work.Carry) -> tuple[dict[str, Any], bool]:
+    """Converts what tfds prepared as TFRecord in `source`, local or gs://, to ArrayRecord in `folder`.
+
+    Returns the manifest, and whether anything had to be made; what an earlier run finished is kept. Raises UserError,
+    and leaves a folder that is not finished, where a record is damaged or a file cannot be read or written.
+    """
+    from etils import epath
+
+    builder = opened(source)
+    if builder.info.file_format.value != "tfrecord":
+        raise UserError(f'"{source}" is {builder.info.file_format.value}; only TFRecord is converted')
+    keys_of(builder)
+    info_file = (epath.Path(source) / manifest.DATASET_INFO).read_bytes()
+    terms = {"tfrecord": hashlib.sha256(info_file).hexdigest(), "source": source}
+    with work.alone(folder):
+        found = manifest.read(folder)
+        work.refuse_foreign(folder, found)
+        earlier = found["from"] if found else files.read_json(folder / UNFINISHED / work.PLAN)
+        if earlier is not None and earlier.get("tfrecord") != terms["tfrecord"]:
+            raise UserError(f'"{folder}" was begun from another dataset; give another --out, or delete that folder')
+        if found and manifest.is_whole(folder, found):
+            return found, False
+        work.begin(folder, terms, found)
+        splits = {}
+        for name, split in builder.info.splits.items():
+            paths = split.filename_template.sharded_filepaths(len(split.shard_lengths))
+            splits[name] = Converted(folder, name, tuple(map(str, paths)), tuple(split.shard_lengths))
+        carry(splits, [(split, number) for split, shards in splits.items() for number in range(shards.count)])
+        for path in epath.Path(source).iterdir():
+            if path.suffix in (".json", ".txt") and path.name != manifest.DATASET_INFO:
+                files.write(folder / path.name, path.read_bytes())
+        info = json.loads(info_file) | {"fileFormat": "array_record"}
+        info.pop("alternativeFileFormats", None)
+        for split in info["splits"]:
+            template = split.get("filepathTemplate", "")
+            split["filepathTemplate"] = template.replace(".tfrecord", ".array_record")
+        files.write_json(folder / manifest.DATASET_INFO, info)
+        return vouch(opened(str(folder)), terms), True
+
+
+def vouch(builder: Any, terms: dict[str, Any]) -> dict[str, Any]:
+    """Writes and returns the manifest of a folder that tfds has prepared as ArrayRecord, every file of it read."""
+    from vit_jax.data.sources import tfds
+
+    folder, keys = Path(str(builder.data_path)), keys_of(builder)
+    with files.writing(folder):
+        (folder / UNFINISHED).mkdir(exist_ok=True)
+    splits = {}
+    for name, split in builder.info.splits.items():
+        paths = split.filename_template.sharded_filepaths(len(split.shard_lengths))
+        shards = [
+            files.described(Path(str(path))) | {"examples": length}
+            for path, length in zip(paths, split.shard_lengths, strict=True)
+        ]
+        records = tfds.records(builder, name, builder.name, keys["image"])
+        labels = np.fromiter((record[keys["label"]] for record in records), np.int32, len(records))
+        path = folder / f"{name}.labels.npy"
+        manifest.write_labels(path, labels)
+        splits[name] = {"examples": len(labels), "labels": files.described(path), "shards": shards}
+    classes = list(builder.info.features[keys["label"]].names)
+    head = {"name": builder.name, "class_names": classes, "most_labels": None}
+    return manifest.write(folder, head | terms, keys, splits)
+
+
+def keys_of(builder: Any) -> dict[str, Any]:
+    """Returns which keys of a record are the image, its class and its name (None: it has none).
+
+    Raises UserError where a record is not an image with one class.
+    """
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    image, label, *_ = (*(builder.info.supervised_keys or ()), "image", "label")[:2]
+    known = features[image] if image in features else None, features[label] if label in features else None
+    if not isinstance(known[0], tfds.features.Image) or not isinstance(known[1], tfds.features.ClassLabel):
+        raise UserError(f'a record of "{builder.name}" is not an image with one class; it has {", ".join(features)}')
+    names = [key for key in NAMES if key in features and isinstance(features[key], tfds.features.Text)]
+    return {"image": image, "label": label, "name": names[0] if names else None}
+
+
+def opened(folder: str) -> Any:
+    """Returns tfds' builder of a folder; raises UserError where there is no dataset in it."""
+    import tensorflow_datasets
+
+    try:
+        return tensorflow_datasets.builder_from_directory(folder)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f'"{folder}" is no folder that tfds prepared, with a dataset_info.json ({reason})') from None
