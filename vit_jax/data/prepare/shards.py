@@ -78,16 +78,18 @@ class Shards:
         with files.writing(part):
             writer = ArrayRecordWriter(str(part), OPTIONS)
         for index in self.examples(number):
+            name = f"{self.split}[{index}]"
             try:
                 example = self.source[index]
+                name = plan.name_of(example, self.root)
                 image, is_shrunk = records.stored(example, self.short_side)
             except UserError as error:
-                left_out.append({"index": index, "why": str(error)})
+                left_out.append({"name": name, "why": str(error)})
                 continue
             labels.append(plan.labels_in(example))
             shrunk += is_shrunk
             with files.writing(part):
-                writer.write(records.encode(image, labels[-1], plan.name_of(example, self.root)))
+                writer.write(records.encode(image, labels[-1], name))
         with files.writing(part):
             writer.close()
         return {"shrunk": shrunk, "left_out": left_out, "labels": labels}
