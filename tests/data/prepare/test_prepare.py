@@ -343,7 +343,7 @@ def test_killed_at_any_time_nothing_looks_finished_that_is_not(photos, tmp_path)
     main(command(photos, tmp_path / "whole", *options))
     whole, out = files_of(tmp_path / "whole"), tmp_path / "out"
     words = [sys.executable, "-m", "vit_jax", *command(photos, out, *options, "--processes=2")]
-    delays, kills = np.random.default_rng(0).uniform(1, 5, 12), 0
+    delays, kills = np.random.default_rng(0).uniform(1, 4, 8), 0
     for delay in delays:
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

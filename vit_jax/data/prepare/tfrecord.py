@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vit_jax.data.prepare import files
 from vit_jax.data.prepare.shards import OPTIONS, UNFINISHED
@@ -66,8 +66,8 @@ class Converted:
             files.write_json(self.note(number), described)
 
 
-def read(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """Yields the records of a TFRecord file.
+def read(stream: Any, name: str) -> Iterator[bytes]:
+    """Yields the records of a TFRecord file, open for reading bytes.
 
     Each is its length, the length's CRC-32C, the record and its CRC-32C, little-endian; both are checked. Raises
     UserError naming the file and the record where one differs, or the file ends within a record.

@@ -111,12 +111,15 @@ def on_beam(options: str) -> Carry:
         pipeline_options: Any = importlib.import_module("apache_beam.options.pipeline_options")
     except ImportError as error:
         raise UserError(f"{error.name} is not installed; pip install 'vit-jax[beam]' brings it") from None
-    given = pipeline_options.PipelineOptions(shlex.split(options))
 
     def carry(splits: Splits, jobs: list[Job]) -> None:
-        with beam.Pipeline(options=given) as pipeline:
-            numbers = pipeline | beam.Create(jobs) | beam.Reshuffle()
-            _ = numbers | beam.Map(functools.partial(_make, splits))
+        try:
+            given = pipeline_options.PipelineOptions(shlex.split(options))
+            with beam.Pipeline(options=given) as pipeline:
+                numbers = pipeline | beam.Create(jobs) | beam.Reshuffle()
+                _ = numbers | beam.Map(functools.partial(_make, splits))
+        except Exception as error:  # whatever a runner raises; a worker's own words come last
+            raise UserError(f"Apache Beam: {str(error).strip().splitlines()[-1]}") from None
 
     return carry
 
