@@ -112,7 +112,9 @@ def test_cifar100_has_its_fine_labels(archives, tmp_path):
     assert [label for _, label in read(tmp_path, "train", "cifar100")] == [42, 42, 42]
 
 
-def test_imagenet_from_its_two_archives(tmp_path):
+@pytest.mark.parametrize("in_memory", [1000 << 20, 0])  # tfds shuffles larger data than this through files
+def test_imagenet_from_its_two_archives(tmp_path, monkeypatch, in_memory):
+    monkeypatch.setattr(tensorflow_datasets.core.shuffle, "MAX_MEM_BUFFER_SIZE", in_memory)
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)
     synsets = {"n01440764": 0, "n02105855": 230}
@@ -200,6 +202,17 @@ def test_a_builder_that_needs_more_says_so_and_all_is_put_back(archives, tmp_pat
     after = lazy_imports_utils.tensorflow, image_feature.tf, image_feature._ImageEncoder._encode_image
     assert before == after
     assert "tensorflow" not in sys.modules
+
+
+def test_what_is_prepared_as_tfrecord_is_not_prepared_again(archives, tmp_path):
+    cifar10(tmp_path / "cifar.tar.gz")
+    archives["cifar-10-binary.tar.gz"] = tmp_path / "cifar.tar.gz"
+    folder = tmp_path / "cifar10" / "3.0.2"
+    tfds_without_tensorflow.prepare("cifar10", str(tmp_path))
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    with pytest.raises(UserError, match=r"is prepared already, as tfrecord; .* convert it: --tfrecord=/.*/3\.0\.2 "):
+        tfds_without_tensorflow.prepare("cifar10", str(tmp_path))
 
 
 def test_a_name_that_tfds_does_not_know(tmp_path):

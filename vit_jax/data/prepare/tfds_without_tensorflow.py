@@ -38,17 +38,30 @@ def prepare(name: str, data_dir: str) -> Any:
 
     with _stand_in() as missed:
         try:
+            _refuse_another_format(tensorflow_datasets.builder(name, data_dir=data_dir or None))
             builder = tensorflow_datasets.builder(name, data_dir=data_dir or None, file_format="array_record")
             builder.download_and_prepare()
             return builder
         except DatasetNotFoundError:
             raise UserError(f'tfds knows no dataset "{name}"; check the name') from None
+        except UserError:
+            raise
         except Exception as error:
             if missed or (isinstance(error, ImportError) and "tensorflow" in str(error)):
                 what = f"asks for {missed[0]}" if missed else "imports it"
                 raise UserError(f'the builder of "{name}" needs TensorFlow: it {what}; {INSTALL}') from None
             reason = " ".join(str(error).split())
             raise UserError(f'tfds could not prepare "{name}" ({type(error).__name__}: {reason})') from None
+
+
+def _refuse_another_format(builder: Any) -> None:
+    """Raises UserError where the dataset is prepared already, in a format that has no random access."""
+    format = builder.info.file_format
+    if (builder.data_path / "dataset_info.json").exists() and format and format.value != "array_record":
+        raise UserError(
+            f'"{builder.data_path}" is prepared already, as {format.value}; give another --data_dir, or convert it: '
+            f"--tfrecord={builder.data_path} --out=FOLDER"
+        )
 
 
 @contextlib.contextmanager
