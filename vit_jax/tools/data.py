@@ -1,7 +1,7 @@
-"""`data`: images prepared as shards."""
+"""`data`: images before a training."""
 
+from vit_jax.tools import prepare
 from vit_jax.tools.arguments import act
-from vit_jax.tools.prepare import prepare
 
 
 def main(arguments: list[str]) -> int:
@@ -9,4 +9,4 @@ def main(arguments: list[str]) -> int:
     return act("data", ACTIONS, arguments)
 
 
-ACTIONS = {"prepare": prepare}
+ACTIONS = {"prepare": prepare.prepare}

@@ -307,7 +307,7 @@ def test_one_at_a_time(photos, tmp_path, capsys):
         (["--data=PHOTOS", "--out=OUT", "--shortside=8"], 'Did you mean "--short_side"'),
         (["--data=PHOTOS", "--out=OUT", "--config.seed=1"], 'no option "--config.seed"'),
         (["--tfrecord=PHOTOS", "--out=OUT", "--short_side=8"], "--short_side says nothing beside --tfrecord"),
-        (["--tfrecord=PHOTOS", "--out=OUT"], "is no folder that tfds prepared"),
+        (["--tfrecord=PHOTOS", "--out=OUT"], "has no dataset_info.json"),
     ],
 )
 def test_commands_that_cannot_be_done(photos, tmp_path, capsys, options, message):

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 import tensorflow_datasets
 from array_record.python.array_record_module import ArrayRecordReader
+from buckets import Buckets, serving
 from tensorboardX.record_writer import RecordWriter, masked_crc32c
 
 from vit_jax.__main__ import main
@@ -116,7 +117,7 @@ def second_record(content):
         (lambda c, second: c[: second + 30], "ends within record 1"),
         (lambda c, second: c[:second], "has 1 records and its dataset_info.json says"),
         (lambda c, second: c[:second] + bytes(12) + c[second + 12 :], "the length of record 1 of"),
-        (lambda c, second: None, "cannot read"),
+        (lambda c, second: None, "does not exist"),
     ],
 )
 def test_what_is_damaged_is_named(tfds_folder, tmp_path, capsys, harm, message):
@@ -135,6 +136,18 @@ def test_what_is_damaged_is_named(tfds_folder, tmp_path, capsys, harm, message):
     assert not out & {"manifest.json", "dataset_info.json", path.name.replace("tfrecord", "array_record")}
     path.write_bytes(content)
     assert convert(tfds_folder, tmp_path / "out") == 0
+
+
+def test_from_a_bucket(tfds_folder, tmp_path, monkeypatch):
+    assert convert(tfds_folder, tmp_path / "local") == 0
+    buckets = Buckets()
+    buckets.put("bucket", tfds_folder.parent)
+    with serving(buckets) as url:
+        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", url)
+        assert convert(f"gs://bucket/{tfds_folder.name}", tmp_path / "out") == 0
+    for path in (tmp_path / "local").iterdir():
+        if path.name != "manifest.json":  # which says where it is from
+            assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_checksums_are_those_of_others():

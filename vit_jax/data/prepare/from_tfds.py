@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_jax.data import storage
 from vit_jax.data.prepare import files, manifest, work
 from vit_jax.data.prepare.shards import UNFINISHED
 from vit_jax.data.prepare.tfrecord import Converted
@@ -21,14 +22,9 @@ def convert(source: str, folder: Path, carry: work.Carry) -> tuple[dict[str, Any
     Returns the manifest, and whether anything had to be made; what an earlier run finished is kept. Raises UserError,
     and leaves a folder that is not finished, where a record is damaged or a file cannot be read or written.
     """
-    from etils import epath
-
-    builder = opened(source)
-    if builder.info.file_format.value != "tfrecord":
-        raise UserError(f'"{source}" is {builder.info.file_format.value}; only TFRecord is converted')
-    keys_of(builder)
-    info_file = (epath.Path(source) / manifest.DATASET_INFO).read_bytes()
-    terms = {"tfrecord": hashlib.sha256(info_file).hexdigest(), "source": source}
+    described = _described(source)
+    info = described[manifest.DATASET_INFO]
+    terms = {"tfrecord": hashlib.sha256(info).hexdigest(), "source": source}
     with work.alone(folder):
         found = manifest.read(folder)
         work.refuse_foreign(folder, found)
@@ -38,21 +34,48 @@ def convert(source: str, folder: Path, carry: work.Carry) -> tuple[dict[str, Any
         if found and manifest.is_whole(folder, found):
             return found, False
         work.begin(folder, terms, found)
-        splits = {}
-        for name, split in builder.info.splits.items():
-            paths = split.filename_template.sharded_filepaths(len(split.shard_lengths))
-            splits[name] = Converted(folder, name, tuple(map(str, paths)), tuple(split.shard_lengths))
+        drafts = folder / UNFINISHED / "tfrecord"
+        drafts.mkdir(exist_ok=True)
+        for name, content in described.items():
+            files.write(drafts / name, content)
+        builder = opened(str(drafts))
+        keys_of(builder)
+        splits = {split: _converted(folder, source, split, builder.info.splits[split]) for split in builder.info.splits}
         carry(splits, [(split, number) for split, shards in splits.items() for number in range(shards.count)])
-        for path in epath.Path(source).iterdir():
-            if path.suffix in (".json", ".txt") and path.name != manifest.DATASET_INFO:
-                files.write(folder / path.name, path.read_bytes())
-        info = json.loads(info_file) | {"fileFormat": "array_record"}
-        info.pop("alternativeFileFormats", None)
-        for split in info["splits"]:
-            template = split.get("filepathTemplate", "")
-            split["filepathTemplate"] = template.replace(".tfrecord", ".array_record")
-        files.write_json(folder / manifest.DATASET_INFO, info)
+        for name, content in described.items():
+            if name != manifest.DATASET_INFO:
+                files.write(folder / name, content)
+        files.write_json(folder / manifest.DATASET_INFO, _as_array_record(info))
         return vouch(opened(str(folder)), terms), True
+
+
+def _described(source: str) -> dict[str, bytes]:
+    """Returns the files by which tfds describes a dataset; raises UserError where it is not there as TFRecord."""
+    names = [name for name in storage.files_below(source) if name.endswith((".json", ".txt")) and "/" not in name]
+    if manifest.DATASET_INFO not in names:
+        raise UserError(f'"{source}" has no {manifest.DATASET_INFO}; give the folder that tfds wrote, to its version')
+    described = {name: storage.read(storage.join(source, name)) for name in names if name != manifest.NAME}
+    try:
+        format = json.loads(described[manifest.DATASET_INFO]).get("fileFormat", "tfrecord")
+    except ValueError as error:
+        raise UserError(f'{manifest.DATASET_INFO} of "{source}" is damaged ({error}); get it anew') from None
+    if format != "tfrecord":
+        raise UserError(f'"{source}" is {format}; only TFRecord is converted')
+    return described
+
+
+def _converted(folder: Path, source: str, split: str, info: Any) -> Converted:
+    names = [path.name for path in info.filename_template.sharded_filepaths(len(info.shard_lengths))]
+    return Converted(folder, split, tuple(storage.join(source, name) for name in names), tuple(info.shard_lengths))
+
+
+def _as_array_record(info: bytes) -> dict[str, Any]:
+    """Returns what dataset_info.json says, of the converted files."""
+    described = json.loads(info) | {"fileFormat": "array_record"}
+    described.pop("alternativeFileFormats", None)
+    for split in described["splits"]:
+        split["filepathTemplate"] = split.get("filepathTemplate", "").replace(".tfrecord", ".array_record")
+    return described
 
 
 def vouch(builder: Any, terms: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vit_jax.data import storage
 from vit_jax.data.prepare import files
 from vit_jax.data.prepare.shards import OPTIONS, UNFINISHED
 from vit_jax.errors import UserError
@@ -49,7 +50,7 @@ class Converted:
         if note is not None and files.is_unchanged(self.folder, note):
             return
         path, source, count = self.folder / self.file(number), self.sources[number], 0
-        with files.placed(path) as part, _opened(source) as stream:
+        with files.placed(path) as part, storage.open_for_reading(source) as stream:
             with files.writing(path):
                 writer = ArrayRecordWriter(str(part), OPTIONS)
             for record in read(stream, source):
@@ -105,15 +106,6 @@ def _crc32c() -> Callable[[bytes], int]:
         return importlib.import_module("google_crc32c").value
     except ImportError:
         raise UserError("TFRecord's checksums need google-crc32c; pip install google-crc32c") from None
-
-
-def _opened(path: str) -> Any:
-    from etils import epath
-
-    try:
-        return epath.Path(path).open("rb")
-    except OSError as error:
-        raise UserError(f'cannot read "{path}": {error.strerror or error}') from None
 
 
 def _cut(name: str, number: int) -> str:
