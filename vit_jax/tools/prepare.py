@@ -29,8 +29,7 @@ def prepare(arguments: list[str]) -> int:
         return _prepare_tfds(given)
     if not given.out:
         raise UserError("--out is wanted, the folder to write, as in --out=prepared/birds")
-    if "://" in given.out:
-        raise UserError(f'"{given.out}" is no folder of this machine; prepare into one, then copy it there whole')
+    _refuse_address(given.out)
     if given.tfrecord:
         return _convert(given)
 
@@ -117,17 +116,22 @@ def _splits_of(config: dict[str, Any]) -> str:
 
 
 def _as_name(words: str) -> str:
-    """Returns the last word of a path as a name for files."""
-    word = re.sub(r"[^a-z0-9_]+", "_", Path(words.partition(":")[0]).expanduser().resolve().name.lower()).strip("_")
+    """Returns the last word of a path as a name for files.
+
+    >>> _as_name("cifar10:3.0.2"), _as_name("gs://bucket/My Birds/"), _as_name("/data/102flowers")
+    ('cifar10', 'my_birds', 'images_102flowers')
+    """
+    last = words.rstrip("/").rpartition("/")[2] if "://" in words else Path(words).expanduser().resolve().name
+    word = re.sub(r"[^a-z0-9_]+", "_", last.partition(":")[0].lower()).strip("_")
     return word if word[:1].isalpha() else f"images_{word}".rstrip("_")
 
 
 def _prepare_tfds(given: argparse.Namespace) -> int:
-    from vit_jax.data.prepare import from_tfds, tfds_without_tensorflow
+    from vit_jax.data.prepare import from_tfds
 
-    builder = tfds_without_tensorflow.prepare(given.tfds, given.data_dir)
-    found = from_tfds.vouch(builder, {"source": {"kind": "tfds", "name": given.tfds}})
-    _report(str(builder.data_path), found, "prepared")
+    _refuse_address(given.data_dir)
+    folder, found, made = from_tfds.prepare(given.tfds, given.data_dir)
+    _report(str(folder), found, "prepared" if made else AGAIN)
     return 0
 
 
@@ -137,6 +141,11 @@ def _convert(given: argparse.Namespace) -> int:
     found, made = from_tfds.convert(given.tfrecord, Path(given.out).expanduser(), _carry(given))
     _report(given.out, found, "converted" if made else AGAIN)
     return 0
+
+
+def _refuse_address(place: str) -> None:
+    if "://" in place:
+        raise UserError(f'"{place}" is no folder of this machine; prepare into one, then copy it there whole')
 
 
 def _carry(given: argparse.Namespace) -> Any:

@@ -94,8 +94,15 @@ def test_cifar10(archives, tmp_path, capsys):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["keys"] == {"image": "image", "label": "label", "name": "id"}
     assert manifest["class_names"] == [f"class{i}" for i in range(10)]
+    assert main(["data", "prepare", "--tfds=cifar10", f"--data_dir={tmp_path}"]) == 0
+    assert "prepared already" in capsys.readouterr().out
     labels = np.load(folder / "train.labels.npy")
     assert labels.tolist() == [label for _, label in read(tmp_path, "train", "cifar10")]
+
+    damaged = folder / manifest["splits"]["train"]["shards"][0]["file"]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert main(["data", "prepare", "--tfds=cifar10", f"--data_dir={tmp_path}"]) == 2
+    assert "is not as its manifest.json says; delete that folder" in capsys.readouterr().err
 
 
 def test_cifar100_has_its_fine_labels(archives, tmp_path):
@@ -174,6 +181,29 @@ def test_pets_with_one_that_is_encoded_anew(archives, tmp_path):
     assert sorted(label for _, label in found) == [0, 0, 4]
     assert sum(image in images.values() for image, _ in found) == 2
     assert read(tmp_path, "test", "oxford_iiit_pet") == [(images["images/beagle_2.jpg"], 4)]
+
+
+def test_what_has_no_class_is_prepared_without_labels(tmp_path, capsys):
+    class Counted(tensorflow_datasets.core.GeneratorBasedBuilder):
+        VERSION = tensorflow_datasets.core.Version("1.0.0")
+
+        def _info(self):
+            kinds = tensorflow_datasets.features
+            features = kinds.FeaturesDict({"image": kinds.Image(), "label": kinds.Scalar(np.int32)})
+            return tensorflow_datasets.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {"train": ((i, {"image": png("RGB"), "label": i}) for i in range(4))}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    for said in ("prepared\n", "prepared already"):
+        assert main(["data", "prepare", "--tfds=counted", f"--data_dir={tmp_path}"]) == 0
+        assert said in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "counted" / "1.0.0" / "manifest.json").read_text())
+    assert set(manifest["keys"].values()) == {None}
+    assert set(manifest["splits"]["train"]) == {"examples", "shards"}
 
 
 def test_a_builder_that_needs_more_says_so_and_all_is_put_back(archives, tmp_path):

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from vit_jax.data import storage
-from vit_jax.data.prepare import files, manifest, work
+from vit_jax.data.prepare import files, manifest, tfds_without_tensorflow, work
 from vit_jax.data.prepare.shards import UNFINISHED
 from vit_jax.data.prepare.tfrecord import Converted
+from vit_jax.data.sources import tfds
 from vit_jax.errors import UserError
 
 NAMES = ("file_name", "filename", "id")  # what builders call the name of an image
@@ -39,7 +40,6 @@ def convert(source: str, folder: Path, carry: work.Carry) -> tuple[dict[str, Any
         for name, content in described.items():
             files.write(drafts / name, content)
         builder = opened(str(drafts))
-        keys_of(builder)
         splits = {split: _converted(folder, source, split, builder.info.splits[split]) for split in builder.info.splits}
         carry(splits, [(split, number) for split, shards in splits.items() for number in range(shards.count)])
         for name, content in described.items():
@@ -78,43 +78,65 @@ def _as_array_record(info: bytes) -> dict[str, Any]:
     return described
 
 
-def vouch(builder: Any, terms: dict[str, Any]) -> dict[str, Any]:
-    """Writes and returns the manifest of a folder that tfds has prepared as ArrayRecord, every file of it read."""
-    from vit_jax.data.sources import tfds
+def prepare(name: str, data_dir: str) -> tuple[Path, dict[str, Any], bool]:
+    """Prepares a dataset of the catalogue; returns its folder and manifest, and whether anything had to be made.
 
+    Raises UserError where that cannot be done, or what was prepared before is not as it was.
+    """
+    builder = tfds_without_tensorflow.prepare(name, data_dir)
+    folder = Path(str(builder.data_path))
+    found = manifest.read(folder)
+    if found is None:
+        return folder, vouch(builder, {"source": {"kind": "tfds", "name": name}}), True
+    if not manifest.is_whole(folder, found):
+        raise UserError(f'"{folder}" is not as its {manifest.NAME} says; delete that folder, and prepare it anew')
+    return folder, found, False
+
+
+def vouch(builder: Any, terms: dict[str, Any]) -> dict[str, Any]:
+    """Writes and returns the manifest of a folder that tfds has prepared as ArrayRecord, every file of it read.
+
+    Where a record is not an image with one class there are no labels in it, and no keys.
+    """
     folder, keys = Path(str(builder.data_path)), keys_of(builder)
-    with files.writing(folder):
-        (folder / UNFINISHED).mkdir(exist_ok=True)
-    splits = {}
-    for name, split in builder.info.splits.items():
-        paths = split.filename_template.sharded_filepaths(len(split.shard_lengths))
+    splits: dict[str, Any] = {}
+    for split, info in builder.info.splits.items():
+        paths = info.filename_template.sharded_filepaths(len(info.shard_lengths))
         shards = [
             files.described(Path(str(path))) | {"examples": length}
-            for path, length in zip(paths, split.shard_lengths, strict=True)
+            for path, length in zip(paths, info.shard_lengths, strict=True)
         ]
-        records = tfds.records(builder, name, builder.name, keys["image"])
-        labels = np.fromiter((record[keys["label"]] for record in records), np.int32, len(records))
-        path = folder / f"{name}.labels.npy"
-        manifest.write_labels(path, labels)
-        splits[name] = {"examples": len(labels), "labels": files.described(path), "shards": shards}
-    classes = list(builder.info.features[keys["label"]].names)
+        splits[split] = {"examples": info.num_examples, "shards": shards}
+        if keys["label"]:
+            path = folder / f"{split}.labels.npy"
+            manifest.write_labels(path, _labels(builder, split, keys))
+            splits[split]["labels"] = files.described(path)
+    classes = list(builder.info.features[keys["label"]].names) if keys["label"] else []
     head = {"name": builder.name, "class_names": classes, "most_labels": None}
     return manifest.write(folder, head | terms, keys, splits)
+
+
+def _labels(builder: Any, split: str, keys: dict[str, Any]) -> np.ndarray:
+    records = tfds.records(builder, split, builder.name, keys["image"])
+    try:
+        return np.fromiter((record[keys["label"]] for record in records), np.int32, len(records))
+    except RuntimeError as error:  # array_record's
+        reason = str(error).partition(";")[0]
+        raise UserError(f'"{split}" of "{builder.data_path}" cannot be read ({reason}); prepare it anew') from None
 
 
 def keys_of(builder: Any) -> dict[str, Any]:
     """Returns which keys of a record are the image, its class and its name (None: it has none).
 
-    Raises UserError where a record is not an image with one class.
+    All are None where a record is not an image with one class.
     """
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
-    features = builder.info.features
-    image, label, *_ = (*(builder.info.supervised_keys or ()), "image", "label")[:2]
-    known = features[image] if image in features else None, features[label] if label in features else None
-    if not isinstance(known[0], tfds.features.Image) or not isinstance(known[1], tfds.features.ClassLabel):
-        raise UserError(f'a record of "{builder.name}" is not an image with one class; it has {", ".join(features)}')
-    names = [key for key in NAMES if key in features and isinstance(features[key], tfds.features.Text)]
+    features, kinds = dict(builder.info.features.items()), tensorflow_datasets.features
+    image, label = (*(builder.info.supervised_keys or ()), "image", "label")[:2]
+    if not isinstance(features.get(image), kinds.Image) or not isinstance(features.get(label), kinds.ClassLabel):
+        return {"image": None, "label": None, "name": None}
+    names = [key for key in NAMES if isinstance(features.get(key), kinds.Text)]
     return {"image": image, "label": label, "name": names[0] if names else None}
 
 

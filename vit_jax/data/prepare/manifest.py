@@ -20,8 +20,14 @@ DATASET_INFO = "dataset_info.json"
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Returns the manifest of a prepared folder, None where there is none: it is not finished."""
-    return files.read_json(folder / NAME)
+    """Returns the manifest of a prepared folder, None where there is none: it is not finished.
+
+    Raises UserError for a manifest of another layout.
+    """
+    found = files.read_json(folder / NAME)
+    if found is not None and found.get("layout") != LAYOUT:
+        raise UserError(f'"{folder / NAME}" has layout {found.get("layout")}, and {LAYOUT} is what is read here')
+    return found
 
 
 def terms_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,15 +37,16 @@ def terms_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Tells whether every file is there and unchanged; reads them all."""
-    known = [file for split in manifest["splits"].values() for file in (split["labels"], *split["shards"])]
+    known = [file for split in manifest["splits"].values() for file in split["shards"]]
+    known += [split["labels"] for split in manifest["splits"].values() if "labels" in split]
     return (folder / DATASET_INFO).exists() and all(files.is_unchanged(folder, file) for file in known)
 
 
 def reopen(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Makes a finished folder an unfinished one: its shards get their notes back, and it can be completed again."""
     for split in manifest["splits"].values():
-        if not files.is_unchanged(folder, split["labels"]):
-            continue  # whose shards are which, only making them anew can tell
+        if "labels" not in split or not files.is_unchanged(folder, split["labels"]):
+            continue  # the shards are made anew, to learn which labels are whose
         labels, start = np.load(folder / split["labels"]["file"]), 0
         for shard in split["shards"]:
             rows = labels[start : start + shard["examples"]].reshape(shard["examples"], -1)
@@ -58,11 +65,11 @@ def finish(folder: Path, plan: Plan, splits: Iterable[Shards]) -> dict[str, Any]
     described, lengths = {}, {}
     for shards in splits:
         notes = [files.read_json(shards.note(number)) for number in range(shards.count)]
-        labels = [label for note in notes for label in note.pop("labels")]
-        if not labels:
+        labels = np.concatenate([_as_array(note.pop("labels"), plan.most_labels) for note in notes])
+        if not len(labels):
             raise UserError(f'no image of "{shards.split}" can be read; there is nothing to prepare')
         path = folder / f"{shards.split}.labels.npy"
-        write_labels(path, _as_array(labels, plan.most_labels))
+        write_labels(path, labels)
         described[shards.split] = {"examples": len(labels), "labels": files.described(path), "shards": notes}
         lengths[shards.split] = [(note["examples"], note["bytes"]) for note in notes]
     write_metadata(folder, plan.name, plan.class_names, plan.most_labels, lengths)

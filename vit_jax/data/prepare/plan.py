@@ -91,6 +91,8 @@ def labels_in(example: Example) -> tuple[int, ...]:
 def root_of(source: Any) -> str:
     """Returns the folder that a source's section names, with a slash; "" where it names none."""
     path = source.get("path", "") if isinstance(source, Mapping) else ""
+    if "://" in path:
+        return f"{path.rstrip('/')}/"
     return f"{Path(path).expanduser()}/" if path else ""
 
 
