@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vit_jax.errors import UserError
+from vit_jax.errors import UserError, construct
 from vit_jax.tools import configuration
 from vit_jax.tools.arguments import Parser
 
@@ -38,7 +38,7 @@ def prepare(arguments: list[str]) -> int:
 
     section = config["source"] if config else {"kind": given.kind, "path": given.data}
     splits = read_splits(given.splits or (_splits_of(config) if config else "train,val"))
-    opened = {name: sources.build(split=split, **section) for name, split in splits.items()}
+    opened = {name: construct(sources.build, "config.source", split=split, **section) for name, split in splits.items()}
     name = given.name or _as_name(section.get("name") or section.get("path") or section["kind"])
     settled = plan.settle(name, opened, section, given.short_side, given.skip_bad, given.shards)
     for split, terms in settled.splits.items():

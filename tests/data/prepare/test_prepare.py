@@ -173,6 +173,32 @@ def test_small_images_keep_their_bytes(image):
     assert records.stored(Example(picture(1, (64, 48)), 0, "image"), 0) == (picture(1, (64, 48)), False)
 
 
+@pytest.mark.parametrize(("examples", "most_bytes", "wanted"), [(10, 10**9, 1), (10, 2500, 4), (10, 1, 10)])
+def test_shards_are_as_large_as_they_should_be(monkeypatch, examples, most_bytes, wanted):
+    class Equal:
+        class_names, most_labels = ("a",), None
+
+        def __len__(self):
+            return examples
+
+        def __getitem__(self, index):
+            return Example(image, 0, str(index))
+
+    image = picture(0, (20, 13), "BMP").ljust(1000, b"\0")
+    monkeypatch.setattr(plan, "SHARD_BYTES", most_bytes)
+    settled = plan.settle("tiny", {"train": Equal()}, {"kind": "test"}, 0, False, 0)
+    assert settled.splits["train"].shards == wanted
+
+
+def test_a_name_that_is_no_text(photos, tmp_path):
+    odd = os.fsencode(photos / "train" / "cat") + b"/caf\xe9.jpg"
+    Path(os.fsdecode(odd)).write_bytes(picture(3))
+    main(command(photos, tmp_path / "out"))
+    builder = tensorflow_datasets.builder_from_directory(tmp_path / "out")
+    names = [record["file_name"].decode() for record in builder.as_data_source("train")]
+    assert "train/cat/caf\\udce9.jpg" in names
+
+
 def test_what_was_shrunk_is_counted(photos, tmp_path):
     (photos / "train" / "cat" / "00.jpg").write_bytes(picture(0, (40, 30)))
     main(command(photos, tmp_path / "out", "--short_side=9"))
