@@ -16,6 +16,30 @@ SLOTS = 1 << 16  # that weights share: how finely they are told apart
 
 
 @dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How often a training shows what, and what it does without.
+
+    Attributes:
+      repeats: how many times a batch holds each of its examples, differently cropped ("batch augmentation", arXiv
+        1901.09335), `batch_size / repeats` rows apart, so that mixup with the row before blends different images.
+      balance: evens out the classes: one of n examples has its turn in proportion to n ** (1 - balance), so that 0
+        leaves them as they are and 1 shows all classes equally often.
+      unreadable_share: how large a part of the images may be unreadable before the training stops.
+    """
+
+    repeats: int = 1
+    balance: float = 0.0
+    unreadable_share: float = 0.001
+
+    def __post_init__(self):
+        if self.repeats < 1:
+            raise UserError(f"repeats is {self.repeats}; give at least 1")
+        for name in ("balance", "unreadable_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}; give a share, 0 to 1")
+
+
+@dataclasses.dataclass(frozen=True)
 class Groups:
     """Examples in groups, and how often each group has its turn.
 
@@ -36,9 +60,6 @@ class Order:
 
     A group's examples all have their turn once, in an order of its own, before any has it again. Where there are
     several groups, every `sum(shares)` places in a row hold exactly the share of each, shuffled.
-
-    With `repeats`, a batch holds each of its examples so many times, `batch_size / repeats` rows apart, so that mixup
-    with the row before blends different images ("batch augmentation", arXiv 1901.09335).
 
     >>> order = Order(Groups(np.array([5]), np.array([1])), seed=0, batch_size=5)
     >>> sorted(order(np.arange(5)).tolist()), order(np.arange(5)).tolist() == order(np.arange(5, 10)).tolist()
@@ -75,20 +96,15 @@ class Order:
         return group, block * shares[group] + slot - (ends - shares)[group]
 
 
-def build(source: Source, seed: int, batch_size: int, repeats: int = 1, balance: float = 0.0) -> Order:
-    """Returns the order in which a training reads `source`.
-
-    `repeats` is how many times a batch holds each of its examples. `balance` evens out the classes: one of n examples
-    has its turn in proportion to n ** (1 - balance), so 0 leaves them as they are and 1 shows all classes equally
-    often. A source that is a mixture (it has `weights`) has its parts in turn by these.
+def build(source: Source, sampling: Sampling, batch_size: int, seed: int) -> Order:
+    """Returns the order in which a training reads `source`; a mixture's parts have their turns by its weights.
 
     Raises:
-      UserError: numbers that make no sense or do not fit the source.
+      UserError: the sampling does not fit the source or the batch size.
     """
-    if repeats < 1 or batch_size % repeats:
-        raise UserError(f"repeats is {repeats}; give at least 1, and a divisor of batch_size {batch_size}")
-    if not 0 <= balance <= 1:
-        raise UserError(f"balance is {balance}; give 0 (as it is) to 1 (all classes equally often)")
+    repeats, balance = sampling.repeats, sampling.balance
+    if batch_size % repeats:
+        raise UserError(f"batch_size {batch_size} does not divide into {repeats} repeats; choose one that does")
     weights = getattr(source, "weights", None)
     if weights is not None and balance:
         raise UserError("a mixture has its weights already; give balance 0")

@@ -13,7 +13,7 @@ from vit_jax.data import order, read_ahead
 from vit_jax.data.examples import Source
 from vit_jax.data.images.decode import decode
 from vit_jax.data.images.preprocess import Transform
-from vit_jax.data.order import Order
+from vit_jax.data.order import Order, Sampling
 from vit_jax.data.read_ahead import ReadAhead, join
 from vit_jax.data.unreadable import IN_A_ROW, Tally, Unreadable, UnreadableImageError
 from vit_jax.data.workers import Batch, Piece, Processes, Read, Threads
@@ -30,28 +30,39 @@ def training(
     threads: int = 4,
     processes: int = 0,
     rows: slice = slice(None),
-    *,
-    repeats: int = 1,
-    balance: float = 0.0,
-    unreadable_share: float = 0.001,
+    sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
 ) -> "Batches":
     """Returns endless batches: "image" uint8 (batch, height, width, 3), "label" int32 (batch,).
 
     Where examples may have several labels, "label" is (batch, most), -1 where one has fewer.
 
     The source is gone through again and again, in a new order each time; batches run on from one epoch into the next.
-    `order.build` tells of `repeats` and `balance`. What `transform` draws depends on the seed and on the example's
+    What `transform` draws depends on the seed and on the example's
     place in that stream, so that neither the number of workers nor the step that is asked for first changes a batch.
     `rows` keeps those rows of every batch alone, as one host of many wants them.
 
     An image that cannot be decoded is replaced by the next one of the source that can, with the same draws; when more
-    than `unreadable_share` of the source's images were, that is an error.
+    than `sampling.unreadable_share` of the source's images were, that is an error.
     """
     _check(source, batch_size, threads, processes)
     if seed < 0:
         raise UserError(f"the data seed is {seed}; give 0 or more")
-    read = _InOrder(source, transform, seed, order.build(source, seed, batch_size, repeats, balance))
-    return Batches(read, batch_size, threads, processes, rows, None, Tally(len(source), unreadable_share))
+    read = _InOrder(source, transform, seed, order.build(source, sampling, batch_size, seed))
+    return Batches(read, batch_size, threads, processes, rows, None, Tally(len(source), sampling.unreadable_share))
+
+
+def rows_of(host: int, hosts: int, batch_size: int) -> slice:
+    """Returns the rows of every batch that one of several hosts reads: all of them together read each row once.
+
+    Raises:
+      UserError: the batch does not divide among the hosts.
+
+    >>> rows_of(1, 4, 32)
+    slice(8, 16, None)
+    """
+    if batch_size % hosts or not 0 <= host < hosts:
+        raise UserError(f"batch_size {batch_size} does not divide among hosts, for host {host} of {hosts} (from 0)")
+    return slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
 
 
 def evaluation(

@@ -29,8 +29,6 @@ class Tally:
     """
 
     def __init__(self, size: int, share: float):
-        if not 0 <= share <= 1:
-            raise UserError(f"unreadable_share is {share}; give the part of the images that may be unreadable, 0 to 1")
         self.size = size
         self.share = share
         self.found: dict[int, str] = {}
