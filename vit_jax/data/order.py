@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vit_jax.data.examples import Concatenation, Source, labels_of
+from vit_jax.data.examples import Source, labels_of
+from vit_jax.data.sources.mixture import Mixture
 from vit_jax.errors import UserError
 
 ROUNDS = 12  # of the permutation: as few as give each order of five examples equally often
@@ -105,11 +106,10 @@ def build(source: Source, sampling: Sampling, batch_size: int, seed: int) -> Ord
     repeats, balance = sampling.repeats, sampling.balance
     if batch_size % repeats:
         raise UserError(f"batch_size {batch_size} does not divide into {repeats} repeats; choose one that does")
-    weights = getattr(source, "weights", None)
-    if weights is not None and balance:
-        raise UserError("a mixture has its weights already; give balance 0")
-    if weights is not None and isinstance(source, Concatenation):
-        groups = Groups(np.array([len(part) for part in source.sources]), shared(weights))
+    if isinstance(source, Mixture):
+        if balance:
+            raise UserError("a mixture has its weights already; give balance 0")
+        groups = Groups(np.array([len(part) for part in source.sources]), shared(source.weights))
     elif balance:
         labels = labels_of(source)
         sizes = np.bincount(labels)
