@@ -123,7 +123,7 @@ def build(source: Source, sampling: Sampling, batch_size: int, seed: int) -> Ord
 def shared(weights: Sequence[float] | np.ndarray) -> np.ndarray:
     """Returns whole numbers in proportion to `weights`, at least 1 each, that sum to `SLOTS` or four for each weight.
 
-    >>> shared([3, 1])
+    >>> shared([3.0, 1.0])
     array([49152, 16384])
     """
     wanted = np.asarray(weights, float)
