@@ -9,7 +9,11 @@ from typing import Any
 from vit_jax.errors import UserError, did_you_mean
 
 # tensorflow/core/example/feature.proto: each message's fields, numbered from 1.
-LISTS = {"bytes_list": ("BytesList", "BYTES"), "float_list": ("FloatList", "FLOAT"), "int64_list": ("Int64List", "INT64")}
+LISTS = {
+    "bytes_list": ("BytesList", "BYTES"),
+    "float_list": ("FloatList", "FLOAT"),
+    "int64_list": ("Int64List", "INT64"),
+}
 
 
 def parse(record: bytes) -> Any:
@@ -46,9 +50,7 @@ def _message() -> tuple[Any, type[Exception]]:
         if scalar is not None:
             return parent.field.add(name=name, number=number, label=label, type=scalar)
         message_type = f".tensorflow.{kind}"
-        return parent.field.add(
-            name=name, number=number, label=label, type=field.TYPE_MESSAGE, type_name=message_type
-        )
+        return parent.field.add(name=name, number=number, label=label, type=field.TYPE_MESSAGE, type_name=message_type)
 
     feature = file.message_type.add(name="Feature")
     feature.oneof_decl.add(name="kind")
