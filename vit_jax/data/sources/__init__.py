@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vit_jax.data.examples import Source
-from vit_jax.data.sources import arrays, digits, folder, fractals, mixture, tfds, vtab
+from vit_jax.data.sources import array_record, arrays, digits, folder, fractals, mixture, tfds, vtab
 from vit_jax.data.sources.splits import sliced
 from vit_jax.errors import construct, pick
 
@@ -21,6 +21,7 @@ def build(kind: str, split: str, **options: Any) -> Source:
 
 
 SOURCES: dict[str, Callable[..., Source]] = {
+    "array_record": sliced(array_record.array_record),
     "arrays": sliced(arrays.arrays),
     "digits": sliced(digits.digits),
     "folder": sliced(folder.folder),
