@@ -26,9 +26,9 @@ def size(path: str) -> int:
         raise UserError(f'cannot read "{path}": {error.strerror}') from None
 
 
-def exists(path: str) -> bool:
-    """Whether there is such a file or folder."""
-    return os.path.exists(path)
+def is_file(path: str) -> bool:
+    """Whether there is such a file."""
+    return os.path.isfile(path)
 
 
 def is_folder(path: str) -> bool:

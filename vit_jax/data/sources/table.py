@@ -115,7 +115,7 @@ def _tables(path: str, folder: str) -> list[tuple[str, str]]:
         f"{name}{end}": split for name, split in SPLIT_NAMES.items() for end in ("", "/metadata")
     }
     found = [(split, stem + ending) for stem, split in stems.items() for ending in READERS]
-    found = [(split, file) for split, file in found if storage.exists(joined(folder, file))]
+    found = [(split, file) for split, file in found if storage.is_file(joined(folder, file))]
     if not found:
         raise UserError(
             f'"{path}" has no table; make train.csv and val.csv in it, or metadata.csv, or name the file itself'
@@ -131,7 +131,7 @@ def _class_names(given: Sequence, file: str) -> tuple[Sequence[str], str]:
     """Returns the names of the classes, if they are said apart from the labels, and where they are."""
     if given:
         return list(map(str, given)), "class_names"
-    if not storage.exists(file):
+    if not storage.is_file(file):
         return (), ""
     names = [line.strip() for line in _text(file).read().split("\n")]
     while names and not names[-1]:
