@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from vit_jax.data import bucket
 from vit_jax.errors import UserError
@@ -70,7 +70,7 @@ def walk(path: str) -> Iterator[str]:
         raise UserError(f'"{path}" {"is a file" if is_file(path) else "does not exist"}; give a folder')
 
 
-def open_for_reading(path: str) -> BinaryIO:
+def open_for_reading(path: str) -> io.BufferedReader:
     """Opens a file for reading and seeking; raises UserError as `read` does."""
     if is_remote(path):
         return io.BufferedReader(_Object(path), CHUNK)

@@ -13,8 +13,9 @@ import numpy as np
 
 from vit_jax.data import storage
 from vit_jax.data.examples import Example, Selection, Source
+from vit_jax.data.sources.classes import Numbering, said_class_names, words_of
 from vit_jax.data.sources.folder import SPLIT_NAMES
-from vit_jax.data.sources.packed import Labels, Numbering, Strings
+from vit_jax.data.sources.packed import Labels, Strings
 from vit_jax.errors import UserError, did_you_mean
 
 IMAGE = ("image", "path", "file_name", "filename")  # what a column is called, where no other name is given
@@ -73,7 +74,7 @@ def table(
     path = os.path.expanduser(path)
     folder = path if storage.is_folder(path) else os.path.dirname(path)
     tables = _tables(path, folder)
-    numbering = Numbering(*_class_names(class_names, joined(folder, "classes.txt")))
+    numbering = Numbering(*said_class_names(class_names, joined(folder, "classes.txt")))
     paths, splits, split_names = Strings(), array("i"), dict[str, int]()
     for own_split, file in tables:
         below = "" if root else os.path.dirname(file)
@@ -82,7 +83,7 @@ def table(
                 paths.append(joined(below, image_path) if below else image_path)
             except UnicodeEncodeError:
                 raise _mistake(joined(folder, file), number, f"{image_path!r} is no path; write UTF-8") from None
-            numbering.append(labels, file, number)
+            numbering.append(labels, f'"{file}", line {number}')
             splits.append(split_names.setdefault(own_split or its_split, len(split_names)))
     if not len(paths):
         raise UserError(f'"{path}" names no image; write a line for each below the names of the columns')
@@ -125,20 +126,6 @@ def _tables(path: str, folder: str) -> list[tuple[str, str]]:
         files = ", ".join(file for _, file in found)
         raise UserError(f'"{path}" has {files}; keep one for each split, or name one of them')
     return found
-
-
-def _class_names(given: Sequence, file: str) -> tuple[Sequence[str], str]:
-    """Returns the names of the classes, if they are said apart from the labels, and where they are."""
-    if given:
-        return list(map(str, given)), "class_names"
-    if not storage.is_file(file):
-        return (), ""
-    names = [line.strip() for line in _text(file).read().split("\n")]
-    while names and not names[-1]:
-        names.pop()
-    if "" in names or len(set(names)) < len(names):
-        raise UserError(f'"{file}" has an empty line or a class twice; write each class once, on a line of its own')
-    return names, f'"{file}"'
 
 
 @dataclass(frozen=True)
@@ -212,11 +199,8 @@ class Columns:
                 raise _mistake(file, number, f'"{image}" is {path!r}; give the path of an image')
             if label not in row:
                 raise _mistake(file, number, f'there is no "{label}"; write null where an image has no label')
-            labels = row[label]
-            words = labels if isinstance(labels, list) else [] if labels is None else [labels]
-            if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in words):
-                raise _mistake(file, number, f'"{label}" is {labels!r}; give a class name, a whole number, or a list')
-            yield number, path, [str(word) for word in words], _split_name(str(split))
+            words = words_of(row[label], f'"{file}", line {number}: "{label}"')
+            yield number, path, words, _split_name(str(split))
 
     def _found(self, header: Sequence[str], file: str, number: int) -> tuple[str, str]:
         """Returns the columns of the image and of the label."""
