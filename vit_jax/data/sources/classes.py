@@ -48,7 +48,7 @@ class Numbering:
         """Returns the names of the classes and the labels; raises UserError for a label that is none of them."""
         names, numbers = self._classes()
         values = np.asarray(numbers, np.int32)[np.frombuffer(self._values, np.int32)]
-        return names, Labels(values, np.frombuffer(self._counts, np.int32))
+        return names, Labels.of(values, np.frombuffer(self._counts, np.int32))
 
     def _classes(self) -> tuple[tuple[str, ...], list[int]]:
         """Returns the names of the classes, and which of them each word is."""

@@ -1,6 +1,7 @@
 """What millions of examples are known by, held in a few arrays: their names and their labels."""
 
 from array import array
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,16 +33,36 @@ class Strings:
         return bytes(self.text[int(self.ends[index - 1]) if index else 0 : end]).decode(errors="surrogateescape")
 
 
+@dataclass(frozen=True)
 class Labels:
     """The labels of many examples: those of example i are `values[ends[i - 1] : ends[i]]`.
 
-    `most` is None where each has exactly one, else how many one of them has at most.
+    `most` and `ends` are None where each has exactly one; else `most` is how many one of them has at most.
     """
 
-    def __init__(self, values: np.ndarray, counts: np.ndarray):
-        self.values = values
-        self.most = None if (counts == 1).all() else max(1, int(counts.max()))
-        self.ends = None if self.most is None else np.cumsum(counts, dtype=np.int64)
+    values: np.ndarray
+    ends: np.ndarray | None
+    most: int | None
+
+    @classmethod
+    def of(cls, values: np.ndarray, counts: np.ndarray) -> "Labels":
+        """Returns the labels of examples that have `counts` of them, one after the other in `values`."""
+        if (counts == 1).all():
+            return cls(values, None, None)
+        return cls(values, np.cumsum(counts, dtype=np.int64), max(1, int(counts.max())))
+
+    def part(self, start: int, stop: int) -> "Labels":
+        """Returns those of the examples `start` to `stop`; `most` stays that of all."""
+        if self.ends is None:
+            return Labels(self.values[start:stop], None, None)
+        first = int(self.ends[start - 1]) if start else 0
+        ends = self.ends[start:stop] - first
+        return Labels(self.values[first : first + int(ends[-1])] if len(ends) else self.values[:0], ends, self.most)
+
+    @property
+    def single(self) -> np.ndarray | None:
+        """The label of each, integers (examples,), where each has one."""
+        return self.values if self.most is None else None
 
     def __getitem__(self, index: int) -> int | tuple[int, ...]:
         if self.ends is None:

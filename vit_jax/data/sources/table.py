@@ -33,7 +33,7 @@ class Table:
         self.paths = paths
         self.class_names = class_names
         self.most_labels = labels.most
-        self.labels = labels.values if labels.most is None else None
+        self.labels = labels.single
         self.labels_by_image = labels
 
     def __len__(self) -> int:
