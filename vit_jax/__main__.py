@@ -16,6 +16,7 @@ VERBS = {
     "weights": ("vit_jax.tools.weights", "anybody's checkpoint: examined, verified, in another format"),
     "data": ("vit_jax.tools.data", "images: checked, prepared as shards, and what their batches hold, as hashes"),
     "models": ("vit_jax.tools.models", "every size by name, with its parameter count beside the paper's"),
+    "data": ("vit_jax.tools.data", "images: checked, prepared as shards, their batches as hashes"),
 }
 
 
