@@ -4,8 +4,9 @@ import ast
 import importlib.util
 import math
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
@@ -41,6 +42,23 @@ def load(argument: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config in {path} returns {type(config).__name__}; a ConfigDict was wanted")
     return config.lock()
+
+
+def changed(argument: str, words: Sequence[str], unexpected: Callable[[str], NoReturn]) -> ConfigDict:
+    """Returns the config that `argument` names, see `load`, with the changes that the `words` of a command line make.
+
+    Raises:
+      UserError: as `load` and `override` do; a word that changes no config is given to `unexpected`.
+    """
+    config = load(argument)
+    for word in words:
+        if word.startswith("--config."):
+            override(config, word)
+        elif word.startswith("config."):
+            raise UserError(f'unexpected argument "{word}"; did you mean --{word}?')
+        else:
+            unexpected(word)
+    return config
 
 
 def words(argument: str, default: str) -> list[str]:

@@ -20,14 +20,7 @@ def main(arguments: list[str]) -> int:
     given, left = parser.parse_known_args(arguments)
     if not given.config:
         raise UserError("--config is wanted, as in --config=configs/scratch.py")
-    config = configuration.load(given.config)
-    for word in left:
-        if word.startswith("--config."):
-            configuration.override(config, word)
-        elif word.startswith("config."):
-            raise UserError(f'unexpected argument "{word}"; did you mean --{word}?')
-        else:
-            parser.unexpected(word)
+    config = configuration.changed(given.config, left, parser.unexpected)
     if given.print_config:
         print(json.dumps(config.to_dict(), indent=1))
         return 0

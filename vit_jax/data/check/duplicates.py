@@ -1,6 +1,7 @@
 """Which images are there twice: exactly, by a hash of their pixels; nearly, by their sketches."""
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -9,7 +10,9 @@ DISTANCE = 12  # bits in which their hashes may differ
 # Two hashes that differ in at most 8 bits are equal in at least 3 of 11 parts, however the bits are dealt out.
 # Whatever is equal in 3 parts is looked at: every pair up to 8 bits apart is found, and most up to 12.
 PARTS, EQUAL = 11, 3
-NEIGHBOURS = 256  # that an image is compared with in each of the 165 sortings: where thousands look alike, it is late
+NEIGHBOURS = 100  # that an image is compared with in each of the 165 sortings: a bound where thousands look alike
+MANY = 10_000_000  # pairs, at which the search ends: such images are alike by nature
+BLOCK = 1 << 16  # pairs whose sketches are compared at a time
 
 
 def exact(content: np.ndarray) -> np.ndarray:
@@ -32,37 +35,43 @@ def near(sketches: np.ndarray, alike: float = ALIKE) -> tuple[np.ndarray, np.nda
     compared: see PARTS.
     """
     hashes = np.packbits(sketches > 0, axis=1).view(np.uint64).ravel()
-    lengths = np.sqrt((sketches.astype(np.float32) ** 2).sum(axis=1))
+    lengths = np.sqrt(np.einsum("iw,iw->i", sketches, sketches, dtype=np.float32))
     known = np.flatnonzero(lengths)
+    known = known[np.argsort(hashes[known], kind="stable")]  # of equal keys, those of near hashes are neighbours
     found = np.zeros(0, np.int64)
     parts = [sum(1 << bit for bit in range(part, 64, PARTS)) for part in range(PARTS)]
     for chosen in itertools.combinations(parts, EQUAL):
         keys = hashes[known] & np.uint64(sum(chosen))
         order = np.argsort(keys, kind="stable")
-        pairs = _close(keys[order], known[order], hashes)
-        pairs = pairs[likeness(sketches, lengths, pairs) >= alike]
-        found = np.union1d(found, pairs.min(axis=1) * len(hashes) + pairs.max(axis=1))
+        codes = [found]
+        for pairs in _close(keys[order], known[order], hashes):
+            pairs = pairs[likeness(sketches, lengths, pairs) >= alike]
+            codes.append(pairs.min(axis=1) * len(hashes) + pairs.max(axis=1))
+        found = np.unique(np.concatenate(codes))
+        if len(found) > MANY:
+            break
     pairs = np.stack(np.divmod(found, max(len(hashes), 1)), axis=1)
     return pairs, likeness(sketches, lengths, pairs)
 
 
-def _close(keys: np.ndarray, images: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Returns the pairs (pairs, 2) of `images`, which are sorted by their `keys`, of equal keys and close hashes."""
-    found = [np.zeros((0, 2), np.int64)]
+def _close(keys: np.ndarray, images: np.ndarray, hashes: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the pairs (pairs, 2) of `images`, which are sorted by their `keys`, of equal keys and close hashes."""
     rows = np.arange(len(keys))
     for step in range(1, NEIGHBOURS + 1):
         rows = rows[: np.searchsorted(rows, len(keys) - step)]  # the others have no neighbour so far on
         rows = rows[keys[rows] == keys[rows + step]]
         if not len(rows):
-            break
+            return
         one, other = images[rows], images[rows + step]
         close = np.bitwise_count(hashes[one] ^ hashes[other]) <= DISTANCE
-        found.append(np.stack([one[close], other[close]], axis=1))
-    return np.concatenate(found)
+        yield np.stack([one[close], other[close]], axis=1)
 
 
 def likeness(sketches: np.ndarray, lengths: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Returns the correlation of the two sketches of each of `pairs` (pairs, 2), float32 (pairs,)."""
-    one, other = pairs.T
-    products = np.einsum("pw,pw->p", sketches[one].astype(np.float32), sketches[other].astype(np.float32))
-    return products / (lengths[one] * lengths[other])
+    """Returns the correlation of the two sketches, of these lengths, of each of `pairs`, float32 (pairs,)."""
+    found = np.zeros(len(pairs), np.float32)
+    for start in range(0, len(pairs), BLOCK):
+        one, other = pairs[start : start + BLOCK].T
+        products = np.einsum("pw,pw->p", sketches[one], sketches[other], dtype=np.float32)
+        found[start : start + BLOCK] = products / (lengths[one] * lengths[other])
+    return found

@@ -1,6 +1,7 @@
 """A source read once, every image of it, by one process or many: the same facts whatever their number."""
 
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import hashlib
 import multiprocessing
@@ -16,7 +17,7 @@ from vit_jax.errors import UserError, one_line
 PIECE = 256  # images that a process looks at before it hands over
 REASONS = 100  # of lost images that are kept, of a piece
 
-# What is kept of an image: 96 bytes.
+# What is kept of an image: 100 bytes.
 FACTS = np.dtype(
     [
         ("label", np.int64),
@@ -80,7 +81,9 @@ def read(source: Source, processes: int = 1) -> Iterator[Survey]:
     try:
         yield from executor.map(_survey, pieces)
     except concurrent.futures.process.BrokenProcessPool:
-        raise UserError(f"a process that read images died, out of memory perhaps; give fewer than {processes}") from None
+        raise UserError(
+            f"a process that read images died, out of memory perhaps; give fewer than {processes}"
+        ) from None
     finally:
         executor.shutdown(cancel_futures=True)
 
