@@ -19,6 +19,7 @@ from vit_jax.tools.page import page
 
 CLASSES = 50  # that are shown
 EXAMPLES = 8  # of each class, and of each finding
+LONG = 24  # letters of a class below a picture
 
 
 def write(output: Path, checked: Checked, report: Mapping[str, Any]) -> list[Path]:
@@ -41,14 +42,14 @@ def class_rows(checked: Checked) -> Iterator[Row]:
     split, survey = next(iter(checked.surveys.items()))
     names = checked.sources[split].class_names
     for label, name in list(enumerate(names))[:CLASSES]:
-        which = np.flatnonzero(survey.facts["label"] == label)
+        which = np.flatnonzero((survey.facts["label"] == label) & survey.sound)
         spread = which[np.linspace(0, len(which) - 1, min(len(which), EXAMPLES)).round().astype(int)]
         counts = " · ".join(f"{part}: {each.classes[label]:,}" for part, each in checked.surveys.items())
         yield Row(name, [Tile((shown(checked, image),)) for image in spread.tolist()], counts)
 
 
 def finding_rows(checked: Checked) -> Iterator[Row]:
-    """Yields the first images or pairs of each finding that has some."""
+    """Yields some images or pairs of each finding that has any."""
     for finding in checked.findings:
         if len(finding.images):
             title = f"{finding.level}: {finding.count:,} {finding.says}"
@@ -56,8 +57,10 @@ def finding_rows(checked: Checked) -> Iterator[Row]:
 
 
 def tiles(checked: Checked, finding: Finding) -> Iterator[Tile]:
-    """Yields the first images or pairs of a finding, with their names."""
-    for place, row in enumerate(finding.images[:EXAMPLES].tolist()):
+    """Yields some images or pairs of a finding with their names, from the first to the last, the least alike too."""
+    count = len(finding.images)
+    for place in np.linspace(0, count - 1, min(count, EXAMPLES)).round().astype(int).tolist():
+        row = finding.images[place].tolist()
         names = [short_name(checked, image) for image in row]
         if len(row) == 1:
             split, _, name = names[0].partition(": ")
@@ -75,7 +78,7 @@ def short_name(checked: Checked, image: int) -> str:
         return f"{split}: example {index}"
     labels = example.label if isinstance(example.label, tuple) else (example.label,)
     classes = ", ".join(checked.sources[split].class_names[label] for label in labels)
-    return f"{split}: {classes}/{Path(example.name).name}"
+    return f"{split}: {classes if len(classes) <= LONG else classes[:LONG] + '…'}/{Path(example.name).name}"
 
 
 def shown(checked: Checked, image: int) -> PIL.Image.Image | None:

@@ -119,13 +119,12 @@ def say(report: Mapping[str, Any], console: rich.console.Console) -> None:
         for row in rows:
             table.add_row(*map(text, row))
         console.print(table)
-    if report["findings"]:
-        table = rich.table.Table("", "found", "such as", "what to do", show_lines=True)
-        for told in report["findings"]:
-            found = text(f"{told['count']:,} {told['says']}")
-            table.add_row(text(told["level"], STYLES[told["level"]]), found, text(examples(told)), text(told["remedy"]))
-        console.print(table)
-    console.print(text(verdict(report)))
+    for told in report["findings"]:
+        says = text(f"{told['level']:9}", STYLES[told["level"]]) + text(f"{told['count']:,} {told['says']}", "bold")
+        console.print(says, soft_wrap=True)
+        for line in [*examples(told), f"-> {told['remedy']}"]:
+            console.print(text(f"{'':9}{line}"), soft_wrap=True)
+    console.print(text(verdict(report), "bold"))
     if report["mean"]:
         console.print(text(f"mean and std: {overrides(report)}"), soft_wrap=True)
 
@@ -134,9 +133,9 @@ def split_rows(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Returns the head of a table of the splits, and its rows."""
     rows = []
     for split, told in report["splits"].items():
-        sides = [" · ".join(f"{side:,}" for side in told[name] or ()) for name in ("height", "width")]
+        sides = [", ".join(f"{side:,}" for side in told[name] or ()) for name in ("height", "width")]
         rows.append([split, f"{told['images']:,}", f"{told['readable']:,}", *sides])
-    return ["split", "images", "readable", "height: least · median · most", "width: least · median · most"], rows
+    return ["split", "images", "readable", "height: least, median, most", "width: least, median, most"], rows
 
 
 def counted(report: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -154,13 +153,11 @@ def counted(report: Mapping[str, Any]) -> Iterator[list[str]]:
         yield [name, *(f"{count[name]:,}" for count in counts)] if name in counts[0] else between
 
 
-def examples(told: Mapping[str, Any], most: int = SHOWN) -> str:
-    """Returns the first images or classes of a finding of the report, a line each."""
-    lines = [" = ".join(row) for row in told["images"][:most]]
-    if "alike" in told and told["kind"].startswith("near"):
-        lines = [
-            f"{' ~ '.join(row)} ({alike:.3f})" for row, alike in zip(told["images"][:most], told["alike"], strict=False)
-        ]
+def examples(told: Mapping[str, Any], most: int = SHOWN) -> list[str]:
+    """Returns the first images, pairs or classes of a finding of the report, a line each."""
     if "classes" in told:
-        lines = told["classes"][: 3 * most]
-    return "\n".join(lines)
+        return [", ".join(told["classes"][:CLASSES])]
+    if told["kind"].startswith("near"):
+        rows = zip(told["images"][:most], told["alike"], strict=False)
+        return [f"{alike:.3f} alike: {one} and {other}" for (one, other), alike in rows]
+    return [" = ".join(row) for row in told["images"][:most]]

@@ -1,18 +1,21 @@
 """Contact sheets: rows of small pictures with a title and captions, as one picture."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-TILE, GAP, MARGIN = 112, 8, 24  # pixels
+TILE, GAP, SEAM, MARGIN = 112, 8, 2, 24  # pixels
 COLUMNS = 8
-TITLE, CAPTION = 16, 11  # size of the letters
+TITLE, CAPTION = 15, 11  # size of the letters
 CAPTION_LINES = 2
+# The first of these that the machine has: Pillow's own font knows English letters alone.
+FONTS = ("DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
 INK, SOFT, MAT = "#1d2733", "#5b6672", "#eef1f4"
+
+Font: TypeAlias = PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont
 
 
 class Tile(NamedTuple):
@@ -50,8 +53,11 @@ def fitted(picture: PIL.Image.Image | None) -> PIL.Image.Image:
 
 
 def joined(tile: Tile) -> PIL.Image.Image:
-    """Returns the pictures of a tile side by side, two of them touching."""
-    return PIL.Image.fromarray(np.concatenate([np.asarray(fitted(picture)) for picture in tile.pictures], axis=1))
+    """Returns the pictures of a tile side by side, two of them nearly touching."""
+    strip = PIL.Image.new("RGB", (len(tile.pictures) * (TILE + SEAM) - SEAM, TILE), "white")
+    for number, picture in enumerate(tile.pictures):
+        strip.paste(fitted(picture), (number * (TILE + SEAM), 0))
+    return strip
 
 
 def sheet(rows: Sequence[Row]) -> PIL.Image.Image:
@@ -84,7 +90,7 @@ def _below(row: Row) -> int:
 
 def _draw(page: PIL.Image.Image, row: Row, top: int) -> None:
     draw = PIL.ImageDraw.Draw(page)
-    title, caption = (PIL.ImageFont.load_default(size) for size in (TITLE, CAPTION))
+    title, caption = font(TITLE), font(CAPTION)
     room = page.width - 2 * MARGIN
     draw.text((MARGIN, top), shortened(row.title, title, room), fill=INK, font=title)
     top += TITLE + 8
@@ -103,7 +109,17 @@ def _draw(page: PIL.Image.Image, row: Row, top: int) -> None:
         top += TILE + _below(row)
 
 
-def shortened(words: str, font: PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont, room: int) -> str:
+def font(size: int) -> Font:
+    """Returns letters `size` pixels high."""
+    for name in FONTS:
+        try:
+            return PIL.ImageFont.truetype(name, size)
+        except OSError:  # there is none, or no FreeType
+            continue
+    return PIL.ImageFont.load_default(size)
+
+
+def shortened(words: str, font: Font, room: int) -> str:
     """Returns words that fit into `room` pixels: of long ones the beginning and, since it tells them apart, the end."""
     if font.getlength(words) <= room:
         return words

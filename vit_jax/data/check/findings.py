@@ -18,8 +18,8 @@ LOOK = "look at the pairs; where they are different pictures that look alike, ra
 
 # What a flaw is called, how grave it is, and what to do.
 FLAWS: dict[Flaw, tuple[str, str, str]] = {
-    Flaw.UNREADABLE: (ERROR, "cannot be read", TAKE_OUT),
-    Flaw.NOT_AN_IMAGE: (ERROR, "not images", TAKE_OUT),
+    Flaw.UNREADABLE: (ERROR, "that cannot be read", TAKE_OUT),
+    Flaw.NOT_AN_IMAGE: (ERROR, "of no known format", TAKE_OUT),
     Flaw.DAMAGED: (ERROR, "truncated or damaged", TAKE_OUT),
     Flaw.TOO_LARGE: (ERROR, "too large to be honest (decompression bombs)", "make them smaller or take them out"),
     Flaw.HUGE: (WARNING, "huge: slow to decode", "make them smaller once, before training"),
@@ -85,7 +85,12 @@ def _flawed(facts: np.ndarray) -> Iterator[Finding]:
     for flaw, (level, says, remedy) in FLAWS.items():
         which = np.flatnonzero(facts["flaws"] & flaw)
         if len(which):
-            yield Finding(flaw.name.lower() if flaw.name else "", level, says, remedy, len(which), which[:, None])
+            yield _images(flaw.name or "", level, says, remedy, which)
+
+
+def _images(kind: str, level: str, says: str, remedy: str, which: np.ndarray) -> Finding:
+    said = f"image{'s' * (len(which) != 1)} {says}"
+    return Finding(kind.lower(), level, said, remedy, len(which), which[:, None])
 
 
 def _small(facts: np.ndarray, image_size: Sequence[int] | None) -> Iterator[Finding]:
@@ -96,7 +101,7 @@ def _small(facts: np.ndarray, image_size: Sequence[int] | None) -> Iterator[Find
     which = np.flatnonzero(sound & ((facts["height"] < height) | (facts["width"] < width)))
     if len(which):
         says = f"smaller than the {height} x {width} pixels that the model sees"
-        yield Finding("enlarged", NOTE, says, "nothing: enlarged", len(which), which[:, None])
+        yield _images("enlarged", NOTE, says, "nothing: enlarged", which)
 
 
 def _classes(splits: Mapping[str, Survey], class_names: Sequence[str]) -> Iterator[Finding]:
@@ -115,7 +120,7 @@ def _classes(splits: Mapping[str, Survey], class_names: Sequence[str]) -> Iterat
         yield Finding("few", WARNING, says, "add images, or join classes", len(few), classes=few)
     filled = counts[counts > 0]
     if len(filled) and filled.max() >= UNEVEN * filled.min():
-        ends = [class_names[i] for i in (counts.argmax(), np.where(counts > 0, counts, counts.max()).argmin())]
+        ends = [class_names[int(i)] for i in (counts.argmax(), np.where(counts, counts, counts.max()).argmin())]
         says = f"times as many images in the largest class of {split} as in the smallest"
         remedy = "balance them, or mind that accuracy speaks for the large ones"
         yield Finding("imbalance", WARNING, says, remedy, int(filled.max() // filled.min()), classes=ends)
@@ -132,12 +137,12 @@ def _twice(splits: Mapping[str, Survey], alike: float) -> Iterator[Finding]:
     unlike = facts["label"][same[:, 0]] != facts["label"][same[:, 1]]
     if unlike.any():
         remedy = "decide which label is right"
-        yield _pairs("conflict", ERROR, "copies under another label", remedy, same[unlike])
+        yield _pairs("conflict", ERROR, "copies under two labels", remedy, same[unlike])
     for one, other, which in _by_splits(names, split, same):
         if one == other:
             yield _pairs("copies", WARNING, f"copies within {one}", "keep one of each", same[which])
         else:
-            yield _pairs("leakage", ERROR, f"of {other} that are in {one} too", KEEP_ONE, same[which])
+            yield _pairs("leakage", ERROR, f"copies in {one} and {other}", KEEP_ONE, same[which])
 
     if alike > 1:
         return
@@ -148,15 +153,15 @@ def _twice(splits: Mapping[str, Survey], alike: float) -> Iterator[Finding]:
     pairs, likeness = first[pairs[order]], likeness[order]
     unlike = facts["label"][pairs[:, 0]] != facts["label"][pairs[:, 1]]
     if unlike.any():
-        says = "near copies under another label"
+        says = "near copies under two labels"
         yield _pairs("near_conflict", WARNING, says, LOOK, pairs[unlike], likeness[unlike])
     for one, other, which in _by_splits(names, split, pairs):
         if one == other:
-            says = f"pairs of near copies within {one}"
+            says = f"near copies within {one}"
             yield _pairs("near_copies", WARNING, says, LOOK, pairs[which], likeness[which])
         else:
             images = len(np.unique(pairs[which, 1]))
-            says = f"pairs of near copies in {one} and {other}: {images:,} images of {other}"
+            says = f"near copies in {one} and {other}: {images:,} images of {other}"
             yield _pairs("near_leakage", ERROR, says, f"{KEEP_ONE}. Or {LOOK}", pairs[which], likeness[which])
 
 
@@ -164,7 +169,8 @@ def _pairs(
     kind: str, level: str, says: str, remedy: str, pairs: np.ndarray, likeness: np.ndarray | None = None
 ) -> Finding:
     alike = np.ones(len(pairs)) if likeness is None else likeness
-    return Finding(kind, level, says, remedy, len(pairs), pairs, alike)
+    said = f"pair{'s' * (len(pairs) != 1)} of {says}"
+    return Finding(kind, level, said, remedy, len(pairs), pairs, alike)
 
 
 def _by_splits(names: list[str], split: np.ndarray, pairs: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -103,7 +103,7 @@ def _look(example: Example) -> Looked:
         flaws |= Flaw.ONE_PIXEL
     elif min(width, height) < TINY:
         flaws |= Flaw.TINY
-    elif all(low == high for low, high in picture.getextrema()):
+    elif is_constant(picture):
         flaws |= Flaw.CONSTANT
     if max(width, height) > STRETCHED * min(width, height):
         flaws |= Flaw.STRETCHED
@@ -146,6 +146,11 @@ def _bits(picture: PIL.Image.Image, image: bytes) -> int:
         return image[24]  # of the first chunk, IHDR, after width and height
     tags = getattr(picture, "tag_v2", {})
     return max(tags.get(BITS_PER_SAMPLE, (16 if picture.mode.startswith("I") else 8,)))
+
+
+def is_constant(picture: PIL.Image.Image) -> bool:
+    """Tells whether all pixels of an RGB picture have one colour."""
+    return picture.getcolors(1) is not None
 
 
 def moments(picture: PIL.Image.Image) -> tuple[np.ndarray, np.ndarray]:

@@ -81,9 +81,7 @@ def read(source: Source, processes: int = 1) -> Iterator[Survey]:
     try:
         yield from executor.map(_survey, pieces)
     except concurrent.futures.process.BrokenProcessPool:
-        raise UserError(
-            f"a process that read images died, out of memory perhaps; give fewer than {processes}"
-        ) from None
+        raise UserError(f"one of {processes} processes died, out of memory perhaps; give fewer --processes") from None
     finally:
         executor.shutdown(cancel_futures=True)
 
