@@ -4,7 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 from vit_jax.data.examples import Source
-from vit_jax.data.sources import array_record, arrays, digits, folder, fractals, huggingface, mixture, table, tfds, vtab, webdataset
+from vit_jax.data.sources import (
+    array_record,
+    arrays,
+    digits,
+    folder,
+    fractals,
+    huggingface,
+    mixture,
+    table,
+    tfds,
+    vtab,
+    webdataset,
+)
 from vit_jax.data.sources.splits import sliced
 from vit_jax.errors import construct, pick
 
