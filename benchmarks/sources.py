@@ -4,9 +4,9 @@
 
 FOLDER has a folder of JPEGs for each class, for each split (CIFAR-10, say). It is written once as each other kind into
 a temporary folder: tables as CSV and JSONL, WebDataset tars, ArrayRecord shards by `data prepare`, which the kind tfds
-reads too, a NumPy archive, a Hugging Face dataset where `datasets` is installed, and tars and shards in a bucket, played
-by this machine. Then `data hash` reads the first batches of configs/scratch.py from each. Prints a line a
-kind: seconds to the first batch and images a second after it, by 2 threads, and one hash of all the batches' hashes.
+reads too, a NumPy archive, a Hugging Face dataset where `datasets` is installed; and tars and shards in a bucket that
+this machine plays. Then `data hash` reads the first batches of configs/scratch.py from each. Prints a line a kind:
+seconds to the first batch and images a second after it, by 2 threads, and one hash of all the batches' hashes.
 """
 
 import argparse
