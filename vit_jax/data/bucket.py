@@ -32,7 +32,7 @@ def read(path: str, start: int, stop: int | None) -> bytes:
         asked = slice(start, stop) if start or stop is not None else None
         found = _key_values(bucket, _address()).read(name, byte_range=asked).result(timeout=seconds)
     except TimeoutError:
-        raise _no_answer(path, seconds) from None
+        raise no_answer(path) from None
     except ValueError as error:
         if "PERMISSION_DENIED" in str(error):
             raise _no_permission(path) from None
@@ -90,6 +90,14 @@ def deadline() -> float:
     if not seconds > 0:
         raise UserError(f"VIT_JAX_STORAGE_DEADLINE is {given!r}; give seconds, more than 0")
     return seconds
+
+
+def no_answer(path: str) -> UserError:
+    """Returns the error for a bucket that let the deadline pass."""
+    return UserError(
+        f'"{path}" gave no answer within {deadline():g} seconds, or errors only; '
+        "try again later, or allow more by VIT_JAX_STORAGE_DEADLINE"
+    )
 
 
 def too_short(path: str, start: int, stop: int | None, size: int) -> UserError:
@@ -153,7 +161,7 @@ def _ask(path: str, resource: str, **query: str) -> dict[str, Any] | None:
             pass
         pause = min(2 * pause, 8) * random.uniform(0.5, 1)
         if time.monotonic() + pause > late:
-            raise _no_answer(path, seconds) from None
+            raise no_answer(path) from None
         time.sleep(pause)
 
 
@@ -196,11 +204,4 @@ def _no_permission(path: str) -> UserError:
     return UserError(
         f'no permission to read "{path}"; log in with "gcloud auth application-default login" as somebody who may, '
         "and install the extra [gcs]"
-    )
-
-
-def _no_answer(path: str, seconds: float) -> UserError:
-    return UserError(
-        f'"{path}" gave no answer within {seconds:g} seconds, or errors only; '
-        "try again later, or allow more by VIT_JAX_STORAGE_DEADLINE"
     )

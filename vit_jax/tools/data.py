@@ -1,6 +1,6 @@
-"""`data`: images before a training."""
+"""`data`: what a training reads, looked at before it is read."""
 
-from vit_jax.tools import prepare
+from vit_jax.tools import batch_hashes, check, prepare
 from vit_jax.tools.arguments import act
 
 
@@ -9,4 +9,4 @@ def main(arguments: list[str]) -> int:
     return act("data", ACTIONS, arguments)
 
 
-ACTIONS = {"prepare": prepare.prepare}
+ACTIONS = {"check": check.check, "prepare": prepare.prepare, "hash": batch_hashes.main}

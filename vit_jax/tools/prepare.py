@@ -53,8 +53,7 @@ def read_command(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, An
     parser = Parser("data prepare", prepare.__doc__ or "")
     parser.add_argument("--data", metavar="PATH", help="a folder with a subfolder of images for each class")
     parser.add_argument("--kind", default="folder", help="what PATH is instead, such as webdataset (default: folder)")
-    parser.add_argument("--config", metavar="FILE[:ARG]", help="a config, for the images of its source, of any kind")
-    parser.add_argument("--config.FIELD", metavar="VALUE", dest="_", help="changes a field of it (any number of times)")
+    configuration.add_to(parser)
     parser.add_argument("--tfds", metavar="NAME", help="a dataset of the TensorFlow Datasets catalogue, by its builder")
     parser.add_argument("--data_dir", metavar="DIR", default="", help="where to prepare it (default: tfds' own)")
     parser.add_argument("--tfrecord", metavar="DIR", help="a dataset that tfds prepared as TFRecord")
@@ -75,12 +74,11 @@ def read_command(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, An
     if sum(map(bool, (given.data, given.config, given.tfds, given.tfrecord))) != 1:
         raise UserError("give one of --data, --config, --tfds and --tfrecord, as in --data=photos --out=prepared")
     _refuse_unread(parser, given)
-    config = configuration.load(given.config) if given.config else None
+    if given.config:
+        return given, configuration.changed(given.config, left, parser).to_dict()
     for word in left:
-        if config is None or not word.startswith("--config."):
-            parser.unexpected(word)
-        configuration.override(config, word)
-    return given, config.to_dict() if config else None
+        parser.unexpected(word)
+    return given, None
 
 
 def _refuse_unread(parser: Parser, given: argparse.Namespace) -> None:
