@@ -79,6 +79,9 @@ def test_tfds_and_our_reader_give_the_same_bytes_in_order(photos, tmp_path):
         wanted = [(e.image, e.label, os.path.relpath(e.name, photos)) for e in source]
         assert [(r["image"], r["label"], r["file_name"].decode()) for r in theirs] == wanted
         assert [(e.image, e.label) for e in ours] == [(image, label) for image, label, _ in wanted]
+        shards = sources.build("array_record", split, path=str(tmp_path / "out"))
+        assert [(e.image, e.label, e.name) for e in shards] == wanted
+        assert shards.class_names == ("cat", "dog")
     decoded = builder.as_data_source("train")[3]["image"]
     np.testing.assert_array_equal(decoded, np.asarray(PIL.Image.open(io.BytesIO(picture(6)))))
     assert "tensorflow" not in sys.modules
@@ -123,6 +126,8 @@ def test_several_labels(tmp_path):
     assert [list(row["label"].int64_list.value) for row in rows] == [[], [1], [0, 2], [2], [1, 0]]
     theirs = tensorflow_datasets.builder_from_directory(tmp_path / "out").as_data_source("train")
     assert [list(record["label"]) for record in theirs] == [[], [1], [0, 2], [2], [1, 0]]
+    ours = sources.build("array_record", "train", path=str(tmp_path / "out"))
+    assert [example.label for example in ours] == [(), (1,), (0, 2), (2,), (1, 0)]
     (tmp_path / "out" / manifest["splits"]["train"]["shards"][1]["file"]).unlink()
     assert prepared(Several(), tmp_path / "out") == manifest
 
