@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vit_jax.errors import UserError, did_you_mean
+from vit_jax.tools.arguments import Parser
 
 PAIRS = (("head/.*", 10.0),)
 WHOLE = "{'kind': 'folder', 'path': '…'}"  # how a section is given whole
@@ -41,6 +42,29 @@ def load(argument: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config in {path} returns {type(config).__name__}; a ConfigDict was wanted")
     return config.lock()
+
+
+def add_to(parser: Parser) -> None:
+    """Lets the command line name a config and changes to it."""
+    parser.add_argument("--config", metavar="FILE[:ARG]", help="a config file, with what its get_config is to be given")
+    parser.add_argument("--config.FIELD", metavar="VALUE", dest="_", help="changes a field of it (any number of times)")
+
+
+def changed(argument: str, words: list[str], parser: Parser) -> ConfigDict:
+    """Returns the config that `load` finds, with the changes that `words`, what `parser` did not read, ask for.
+
+    Raises:
+      UserError: no such config or field, or a word that is no change of a field.
+    """
+    config = load(argument)
+    for word in words:
+        if word.startswith("--config."):
+            override(config, word)
+        elif word.startswith("config."):
+            raise UserError(f'unexpected argument "{word}"; did you mean --{word}?')
+        else:
+            parser.unexpected(word)
+    return config
 
 
 def words(argument: str, default: str) -> list[str]:

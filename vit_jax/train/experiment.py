@@ -41,10 +41,14 @@ class Experiment:
 def build(config: Config) -> Experiment:
     """Returns the experiment of `config`; raises UserError for what does not fit itself or the data."""
     # First what is quick to check; JAX looks for devices when the mesh is made.
-    source, transform = construct(data.opened, "config.train", config.source, config.image_size, **config.train)
+    source, batches = construct(
+        data.training, "config.train", config.source, config.image_size, config.batch_size, config.seed,
+        config.threads, config.processes, **config.train,
+    )  # fmt: skip
     exam = construct(
-        exams.build, "config.evaluate", config.source, config.image_size, source, config.threads, **config.evaluate
-    )
+        exams.build, "config.evaluate", config.source, config.image_size, source, config.threads, config.processes,
+        **config.evaluate,
+    )  # fmt: skip
     if "classes" in config.model:
         raise UserError("config.model has no field classes: their number is that of the data's classes")
     known = source.class_names if construct(objectives.names_classes, "config.objective", **config.objective) else ()
@@ -60,7 +64,7 @@ def build(config: Config) -> Experiment:
     if learning.get("kind") == "distillation" and "teacher" in learning:
         learning["teacher"] = teacher.load(learning["teacher"], mesh, config.image_size, known)
     objective = construct(objectives.build, "config.objective", model, **config.value_range, **learning)
-    _refuse_at_once(objective, config.image_size)
+    _refuse_at_once(objective, config.image_size, source.most_labels)
     parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
     parallel.check_batch_size(mesh, exam.batches.batch_size)
     names = ", ".join(source.class_names[:5]) + (", …" if len(source.class_names) > 5 else "")
@@ -80,7 +84,7 @@ def build(config: Config) -> Experiment:
             average=average,
             sharpness=flatter,
         ),
-        batches=pipeline.training(source, transform, config.batch_size, config.seed, config.threads),
+        batches=batches,
         examiner=Classifier(model, mesh, objective.mean, objective.std, objective.loss)
         if objective.names_classes
         else HeldOut(objective, mesh),
@@ -99,8 +103,9 @@ def build(config: Config) -> Experiment:
     )
 
 
-def _refuse_at_once(objective: Objective, image_size: tuple[int, int]) -> None:
+def _refuse_at_once(objective: Objective, image_size: tuple[int, int], most_labels: int | None) -> None:
     """Raises UserError if the objective cannot prepare images of this size, before anything is written."""
+    labels = (2,) if most_labels is None else (2, most_labels)
     image = jax.ShapeDtypeStruct((2, *image_size, 3), jnp.uint8)
-    batch = {"image": image, "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    batch = {"image": image, "label": jax.ShapeDtypeStruct(labels, jnp.int32)}
     jax.eval_shape(objective.prepare, batch, jax.random.key(0))

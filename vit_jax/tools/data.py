@@ -1,0 +1,11 @@
+"""`data`: what a training reads, looked at before it is read."""
+
+from vit_jax.tools import batch_hashes
+from vit_jax.tools.arguments import act
+
+ACTIONS = {"hash": batch_hashes.main}
+
+
+def main(arguments: list[str]) -> int:
+    """Does what the first argument says; returns its exit code."""
+    return act("data", ACTIONS, arguments)
