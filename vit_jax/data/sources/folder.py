@@ -105,9 +105,8 @@ def splits(path: str) -> tuple[str, ...]:
 def _split_folders(root: str) -> dict[str, str]:
     """Returns the folder of each split; none where the folders in `root` are classes."""
     if not storage.is_folder(root):
-        raise UserError(
-            f'"{root}" {"is a file" if storage.is_file(root) else "does not exist"}; give a folder of images'
-        )
+        what = "is a file" if storage.is_file(root) else "does not exist"
+        raise UserError(f'"{root}" {what}; give a folder of images')
     folders = storage.folders_in(root)
     found = {SPLIT_NAMES[name.lower()]: name for name in folders if name.lower() in SPLIT_NAMES}
     whole = storage.folders_in(storage.join(root, found["train"])) if "train" in found else []
@@ -128,8 +127,9 @@ def _read(root: str, below: str, class_names: tuple[str, ...]) -> Folder:
     """Returns all images in the class folders of `root/below`."""
     place = storage.join(root, below) if below else root
     names = _class_names(place)
+    numbers = {name: number for number, name in enumerate(class_names)}
     for name in names:
-        if name not in class_names:
+        if name not in numbers:
             raise UserError(f'"{place}" has the class "{name}", which train has not; add it to train or take it out')
     files, counts = Strings(), []
     with ThreadPoolExecutor(16) as pool:  # a bucket lists a thousand names at a time
@@ -140,7 +140,7 @@ def _read(root: str, below: str, class_names: tuple[str, ...]) -> Folder:
                 )
             files.extend(found)
             counts.append(len(found))
-    labels = np.repeat(np.array([class_names.index(name) for name in names], np.int32), counts)
+    labels = np.repeat(np.array([numbers[name] for name in names], np.int32), counts)
     return Folder(root, files, labels, class_names)
 
 
