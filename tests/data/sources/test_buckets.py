@@ -5,6 +5,7 @@ import importlib.util
 import io
 import os
 import pickle
+import time
 
 import numpy as np
 import PIL.Image
@@ -80,6 +81,22 @@ def test_a_part_of_a_listing_that_is_refused_is_an_error(tmp_path, bucket, monke
     )
     with pytest.raises(UserError, match="no permission"):
         sources.build("folder", "all", path="gs://bucket")
+
+
+def test_a_bucket_that_falls_silent_ends_the_listing_of_all_classes(tmp_path, bucket, monkeypatch):
+    """After one deadline, not one for each class."""
+    plant(tmp_path, *(f"{number}/a.png" for number in range(100)))
+    bucket.put("bucket", tmp_path)
+    bucket.page = 1000
+    monkeypatch.setenv("VIT_JAX_STORAGE_DEADLINE", "0.5")
+    answer = bucket.answer
+    monkeypatch.setattr(
+        bucket, "answer", lambda path, headers: answer(path, headers) if "prefix=" not in path else (503, {}, b"{}")
+    )
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r'"gs://bucket/0" gave no answer within 0.5 seconds'):
+        sources.build("folder", "all", path="gs://bucket")
+    assert time.monotonic() - start < 3
 
 
 def test_an_archive(tmp_path, bucket):
