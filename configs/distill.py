@@ -44,6 +44,7 @@ def get_config(argument: str = "") -> ConfigDict:
         "split": "train[:99%]",
         "preprocess": {"kind": "inception_crop", "area": (0.3, 1.0) if small else (0.05, 1.0), "flip": True},
         "augment": {},
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }
     config.evaluate = {
         "split": "train[99%:]",
@@ -91,4 +92,5 @@ def get_config(argument: str = "") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": -1}
     config.threads = 2 if small else 16
+    config.processes = 0
     return config

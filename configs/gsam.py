@@ -33,6 +33,7 @@ def get_config(model: str = "b32") -> ConfigDict:
         "split": "train[:99%]",
         "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
         "augment": {},  # none: flat minima do instead
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }
     config.evaluate = {
         "split": "train[99%:]",
@@ -76,4 +77,5 @@ def get_config(model: str = "b32") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": -1}
     config.threads = 16
+    config.processes = 0
     return config

@@ -56,6 +56,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "resample": "bicubic",
         },
         "augment": {"randaugment": {"layers": 2, "magnitude": 9}, "erase": {"probability": 0.25}} if tuning else {},
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }
     config.evaluate = {
         "split": "train[99%:]",
@@ -107,4 +108,5 @@ def get_config(argument: str = "") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": -1}
     config.threads = 16
+    config.processes = 0
     return config

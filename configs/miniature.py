@@ -50,7 +50,12 @@ def get_config(argument: str = "pretrain") -> ConfigDict:
     config.image_size = (pixels, pixels)
     config.value_range = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     config.source = fractals if stage == "pretrain" else digits
-    config.train = {"split": "train", "preprocess": CROP, "augment": {}}
+    config.train = {
+        "split": "train",
+        "preprocess": CROP,
+        "augment": {},
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
+    }
     config.evaluate = {
         "split": "val" if stage == "pretrain" else "test",
         "preprocess": {"kind": "squash"},
@@ -92,4 +97,5 @@ def get_config(argument: str = "pretrain") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": 1}  # too small to be split
     config.threads = 2
+    config.processes = 0
     return config

@@ -31,6 +31,7 @@ def get_config(epochs: str = "90") -> ConfigDict:
         "split": "train[:99%]",
         "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
         "augment": {"randaugment": {"layers": 2, "magnitude": 10}},
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }
     config.evaluate = {
         "split": "train[99%:]",  # `./run.sh evaluate --split=validation` is the paper's figure
@@ -75,4 +76,5 @@ def get_config(epochs: str = "90") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": -1}
     config.threads = 16
+    config.processes = 0
     return config

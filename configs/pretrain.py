@@ -88,6 +88,7 @@ def get_config(argument: str = "") -> ConfigDict:
         # the published code: Inception crop and flip
         "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
         "augment": {},
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }
     config.evaluate = {
         "split": "train[99%:]",  # paper, appendix B.1.1: 1% held out
@@ -136,4 +137,5 @@ def get_config(argument: str = "") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": -1}
     config.threads = 16
+    config.processes = 0
     return config

@@ -32,6 +32,7 @@ def get_config(size: str = "") -> ConfigDict:
         "split": "train[:95%]",
         "preprocess": {"kind": "inception_crop", "area": (0.3, 1.0), "flip": True},
         "augment": {},
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }
     config.evaluate = {
         "split": "train[95%:]",
@@ -74,4 +75,5 @@ def get_config(size: str = "") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": -1}
     config.threads = 2
+    config.processes = 0
     return config

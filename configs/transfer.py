@@ -67,7 +67,12 @@ def get_config(argument: str = "") -> ConfigDict:
     config.value_range = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     others = {"folder": {"kind": "folder", "path": ""}, "kitti": {"kind": "vtab", "task": name, "data_dir": ""}}
     config.source = others.get(data, {"kind": "tfds", "name": name, "data_dir": ""})
-    config.train = {"split": learn, "preprocess": pick(CROPS, crop, "crop"), "augment": {}}
+    config.train = {
+        "split": learn,
+        "preprocess": pick(CROPS, crop, "crop"),
+        "augment": {},
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
+    }
     config.evaluate = {
         "split": examine,  # held out; `./run.sh evaluate --split=test` looks at the test set, once
         "preprocess": {"kind": "resize_crop", "crop_ratio": 384 / 448},
@@ -112,4 +117,5 @@ def get_config(argument: str = "") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": -1}
     config.threads = 16
+    config.processes = 0
     return config

@@ -56,6 +56,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "flip": task not in UNFLIPPED,
         },
         "augment": {},
+        "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }
     config.evaluate = {
         "split": examine,
@@ -101,4 +102,5 @@ def get_config(argument: str = "") -> ConfigDict:
     config.profile = {"first_step": 10, "steps": 0}
     config.mesh = {"data": -1}
     config.threads = 16
+    config.processes = 0
     return config

@@ -3,16 +3,12 @@
 from typing import Any, TypeAlias
 
 import jax
-import numpy as np
 from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
 
 PyTree: TypeAlias = Any  # nested dicts of arrays
 Parameters: TypeAlias = dict[str, Any]
 
-# On the host: one image.
-Image: TypeAlias = UInt8[np.ndarray, "height width 3"]
-
-# On the devices.
+# Images on the host: vit_jax.data.images, which does without JAX. All these lie on the devices.
 Pixels: TypeAlias = UInt8[jax.Array, "batch image_height image_width 3"]
 Images: TypeAlias = Float[jax.Array, "batch image_height image_width channels"]
 FeatureMap: TypeAlias = Float[jax.Array, "batch map_rows map_columns map_channels"]  # inside a ResNet

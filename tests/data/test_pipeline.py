@@ -1,31 +1,22 @@
 import hashlib
 import itertools
+import multiprocessing
+import os
 import pickle
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+from streams import Flawed, Gone, Numbered, noisy, slow, still
 
 from vit_jax.data import pipeline, sources
-from vit_jax.data.examples import Arrays
 from vit_jax.data.images import preprocess
+from vit_jax.data.order import Sampling
 from vit_jax.errors import UserError
-
-
-class Numbered(Arrays):
-    """Images whose pixels are their number."""
-
-    def __init__(self, size):
-        super().__init__(np.broadcast_to(np.arange(size, dtype=np.uint8)[:, None, None], (size, 4, 4)), np.arange(size))
-
-
-def still(picture, rng):
-    return np.asarray(picture)
-
-
-def noisy(picture, rng):
-    return rng.integers(0, 256, (4, 4, 3), np.uint8)
 
 
 def digest(batch):
@@ -46,14 +37,14 @@ def test_a_batch_is_as_the_models_want_it():
     np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["label"])
 
 
-def test_batches_are_the_same_whatever_the_threads_and_the_first_step():
+def test_batches_are_the_same_whatever_the_workers_and_the_first_step():
     crop = preprocess.build("inception_crop", (12, 12))
     source = sources.build("digits", "train")
     reference = pipeline.training(source, crop, 70, seed=3, threads=0)
     expected = [digest(reference[step]) for step in range(20)]
     assert len(set(expected)) == 20
-    for threads in (0, 1, 4):
-        batches = pipeline.training(source, crop, 70, seed=3, threads=threads)
+    for workers in ({"threads": 0}, {"threads": 1}, {"threads": 4}, {"processes": 1}, {"processes": 3}):
+        batches = pipeline.training(source, crop, 70, seed=3, **workers)
         assert [digest(batch) for batch in first(batches, 20)] == expected
         assert [digest(batch) for batch in first(batches, 6, step=14)] == expected[14:]
         assert digest(batches[17]) == expected[17]
@@ -89,12 +80,16 @@ def test_hosts_together_read_the_global_batch():
     whole, parts = make(), [make(rows=slice(start, start + 12)) for start in range(0, 48, 12)]
     for key in whole:
         np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), whole[key])
+    assert [pipeline.rows_of(host, 4, 48) for host in range(4)] == [slice(s, s + 12) for s in range(0, 48, 12)]
+    for host, hosts in ((0, 5), (4, 4), (-1, 4)):
+        with pytest.raises(UserError, match="does not divide among hosts"):
+            pipeline.rows_of(host, hosts, 48)
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(50, 7), (50, 50), (50, 64), (64, 32), (65, 64), (100, 33), (1, 1)])
 @pytest.mark.parametrize("threads", [0, 3])
-def test_evaluation_counts_every_example_once(size, batch_size, threads):
-    batches = pipeline.evaluation(Numbered(size), still, batch_size, threads)
+def test_evaluation_counts_every_example_once(size, batch_size, threads, processes=0):
+    batches = pipeline.evaluation(Numbered(size), still, batch_size, threads, processes)
     read = list(batches)
     assert len(read) == len(batches) == int(np.ceil(size / batch_size))
     assert all(batch["image"].shape[0] == batch["mask"].shape[0] == batch_size for batch in read)
@@ -107,6 +102,10 @@ def test_evaluation_counts_every_example_once(size, batch_size, threads):
     assert [digest(batch) for batch in batches] == [digest(batch) for batch in read], "it can be read again"
 
 
+def test_evaluation_in_processes_counts_every_example_once():
+    test_evaluation_counts_every_example_once(100, 33, 0, processes=2)
+
+
 def test_evaluation_ends():
     batches = pipeline.evaluation(Numbered(10), still, 4)
     with pytest.raises(IndexError):
@@ -115,18 +114,103 @@ def test_evaluation_ends():
         len(pipeline.training(Numbered(10), still, 4, seed=0))
 
 
-class Flawed(Numbered):
-    def __getitem__(self, index):
-        example = super().__getitem__(index)
-        return example._replace(image=b"not an image", name="cat/7.jpg") if index == 7 else example
+WORKERS = [{"threads": 0}, {"threads": 1}, {"threads": 4}, {"processes": 2}]
 
 
-@pytest.mark.parametrize("threads", [0, 1, 4])
-def test_a_flawed_image_is_raised_at_its_batch(threads):
-    with pipeline.evaluation(Flawed(12), still, 3, threads).since(0) as reading:
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_flawed_image_is_raised_at_its_batch_of_an_evaluation(workers):
+    with pipeline.evaluation(Flawed(12, [7]), still, 3, **workers).since(0) as reading:
         assert [next(reading)["label"].tolist() for _ in range(2)] == [[0, 1, 2], [3, 4, 5]]
         with pytest.raises(UserError, match=r"cat/7\.jpg"):
             next(reading)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_in_training_the_next_image_stands_in_for_a_flawed_one(workers, caplog):
+    sampling = Sampling(unreadable_share=0.04)
+    flawed = pipeline.training(Flawed(50, [7, 49]), noisy, 40, seed=0, sampling=sampling, **workers)
+    whole = pipeline.training(Numbered(50), noisy, 40, seed=0, threads=0)
+    for step, batch in enumerate(first(flawed, 4)):
+        expected = whole[step]
+        stand_ins = np.select([expected["label"] == 7, expected["label"] == 49], [8, 0], expected["label"])
+        np.testing.assert_array_equal(batch["label"], stand_ins)
+        np.testing.assert_array_equal(batch["image"], expected["image"], "the draws are those of the place")
+    assert sorted(flawed.tally.found) == [7, 49]
+    assert [record.getMessage() for record in caplog.records if "cat/7.jpg" in record.getMessage()] == [
+        'cannot decode "cat/7.jpg" (not an image); mend it or take it out; the next image stands in for it '
+        f"({1 if 'cat/7' in caplog.messages[0] else 2} so far)"
+    ]
+    assert len(caplog.records) == 2, "each is named once, however often it comes"
+
+
+def test_more_flawed_images_than_their_share_stop_a_training():
+    batches = pipeline.training(Flawed(50, [7, 49]), still, 50, seed=0, sampling=Sampling(unreadable_share=0.02))
+    with batches.since(0) as reading, pytest.raises(UserError, match="2 of 50 images cannot be read, more than"):
+        next(reading)
+    by_default = pipeline.training(Flawed(50, [7]), still, 50, seed=0)
+    with by_default.since(0) as reading, pytest.raises(UserError, match=r"cat/7\.jpg.*1 of 50.*data check"):
+        next(reading)
+
+
+def test_no_stand_in_is_looked_for_without_end():
+    batches = pipeline.training(Flawed(50, range(20, 50)), still, 50, seed=0, sampling=Sampling(unreadable_share=1.0))
+    with batches.since(0) as reading, pytest.raises(UserError, match="nor can the 15 before it"):
+        next(reading)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_file_that_is_gone_is_not_a_flawed_image(workers):
+    batches = pipeline.training(Gone(50), still, 50, seed=0, sampling=Sampling(unreadable_share=1.0), **workers)
+    with batches.since(0) as reading, pytest.raises(UserError, match="no such file"):
+        next(reading)
+
+
+def test_a_killed_process_is_said():
+    with pipeline.training(Numbered(50), slow, 64, seed=0, processes=2).since(0) as reading:
+        next(reading)
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(UserError, match=r"killed.*config\.processes"):
+            for _ in range(10):
+                next(reading)
+
+
+ORPHANS = """
+import os, signal, sys
+from multiprocessing import active_children
+from streams import Numbered, slow
+from vit_jax.data import pipeline
+if __name__ == "__main__":
+    with pipeline.training(Numbered(50), slow, 64, seed=0, processes=2).since(0) as reading:
+        next(reading)
+        print(*[process.pid for process in active_children()], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_with_the_one_that_they_work_for(tmp_path):
+    (tmp_path / "main.py").write_text(ORPHANS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["tests", "."])}
+    done = subprocess.run([sys.executable, tmp_path / "main.py"], capture_output=True, text=True, env=environment)
+    assert done.returncode == -signal.SIGKILL
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 2
+    deadline = time.monotonic() + 20
+    while any(os.path.exists(f"/proc/{pid}/exe") for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)
+
+
+def test_closing_ends_the_processes():
+    with pipeline.training(Numbered(50), still, 64, seed=0, processes=2).since(0) as reading:
+        next(reading)
+        assert multiprocessing.active_children()
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_starts_without_jax():
+    program = "import sys, vit_jax.data.pipeline; print([name for name in ('jax', 'flax') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
 
 
 def data_threads():
@@ -177,7 +261,12 @@ def test_the_bookkeeping_of_an_example_is_small():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"batch_size": 0}, "batch_size 0"), ({"threads": -1}, "-1 threads"), ({"seed": -1}, "seed is -1")],
+    [
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"threads": -1}, "-1 threads"),
+        ({"processes": -1}, "-1 processes"),
+        ({"seed": -1}, "seed is -1"),
+    ],
 )
 def test_numbers_that_make_no_sense(options, message):
     with pytest.raises(UserError, match=message):

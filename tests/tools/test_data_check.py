@@ -113,6 +113,16 @@ def test_a_config_names_source_splits_and_size(tmp_path, capsys):
     assert leaks[0]["count"] == 30
 
 
+def test_a_class_that_only_the_examination_has_is_an_error(tmp_path, capsys):
+    pixels = {f"{split}_images": np.stack([np.asarray(flawed.picture(seed)) for seed in seeds])
+              for split, seeds in (("train", range(30)), ("test", range(30, 50)))}  # fmt: skip
+    for split, names in (("train", ["cat", "dog"]), ("test", ["dog", "emu"])):
+        images = pixels[f"{split}_images"]
+        np.savez(tmp_path / f"{split}.npz", images=images, labels=np.arange(len(images)) % 2, class_names=names)
+    opened = open_splits({"kind": "arrays", "path": str(tmp_path / "train.npz")}, ("all",))
+    assert opened["all"].class_names == ("cat", "dog")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 import small
 from small import train
@@ -194,6 +195,26 @@ def test_an_image_that_cannot_be_read_loses_no_step(tmp_path: Path, monkeypatch:
         with pytest.raises(UserError, match="cannot decode"):
             train(tmp_path, checkpoint__every=100, evaluate__every=0)
     assert checkpoints.newest(tmp_path / "checkpoints").step == 3
+
+
+def test_an_image_that_cannot_be_decoded_has_a_stand_in_and_is_counted(tmp_path: Path, caplog):
+    for number in range(20):
+        file = tmp_path / "images" / "train" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("L", (8, 8), 10 * number).save(file)
+    file.write_bytes(b"not an image")
+    changes = {
+        "source": {"kind": "folder", "path": str(tmp_path / "images")},
+        "evaluate": small.FIELDS["evaluate"] | {"split": "train[:50%]", "every": 0},
+    }
+    share = {"sampling": {"unreadable_share": 0.05}}
+    outcome, _ = train(tmp_path / "run", **changes, train=small.FIELDS["train"] | share, steps=4)
+    assert outcome.exit_code == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["unreadable_images"] for line in lines if "unreadable_images" in line][-1] == 1
+    assert sum("19.png" in message for message in caplog.messages) == 1
+    with pytest.raises(UserError, match=r"19\.png.*1 of 20 images cannot be read, more than unreadable_share 0.001"):
+        train(tmp_path / "strict", **changes)
 
 
 def test_data_with_other_classes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

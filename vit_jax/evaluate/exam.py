@@ -61,6 +61,7 @@ def build(
     image_size: Sequence[int],
     learned_from: Source,
     threads: int,
+    processes: int,
     *,
     split: str,
     preprocess: Mapping[str, Any],
@@ -72,4 +73,4 @@ def build(
         raise UserError(f"config.evaluate.every is at least 0 (the end only); got {every}")
     examined, transform = data.opened(source, image_size, split, preprocess)
     examined = data.with_classes(examined, learned_from.class_names)
-    return Exam(pipeline.evaluation(examined, transform, batch_size, threads), every)
+    return Exam(pipeline.evaluation(examined, transform, batch_size, threads, processes), every)

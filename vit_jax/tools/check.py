@@ -11,12 +11,11 @@ import rich.console
 import rich.markup
 import rich.progress
 
-from vit_jax import data
 from vit_jax.data import sources
 from vit_jax.data.check import duplicates, reading
 from vit_jax.data.check.findings import findings
 from vit_jax.data.check.reading import Survey
-from vit_jax.data.examples import Source
+from vit_jax.data.examples import Relabelled, Source
 from vit_jax.data.sources import folder
 from vit_jax.errors import UserError, construct
 from vit_jax.tools import check_page, check_report, configuration
@@ -28,8 +27,7 @@ def check(arguments: list[str]) -> int:
     """Reads all images once: damaged, odd, twice, in two splits, classes, mean and std. Returns 1 at an error."""
     parser = Parser("data check", check.__doc__ or "")
     parser.add_argument("--data", metavar="FOLDER", help="a folder with a subfolder of images for each class")
-    parser.add_argument("--config", metavar="FILE[:ARG]", help="a config file, whose data is checked")
-    parser.add_argument("--config.FIELD", metavar="VALUE", dest="_", help="changes a field of it (any number of times)")
+    configuration.add_to(parser)
     parser.add_argument("--splits", help="which, as in train,test, what is learned from first (default: the data's)")
     parser.add_argument("--out", metavar="FOLDER", help="for the report (default runs/data-check/NAME)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that read (default: one a core)")
@@ -52,7 +50,7 @@ def check(arguments: list[str]) -> int:
             parser.unexpected(word)
         asked = of_folder(given.data)
     else:
-        asked = of_config(given.config, configuration.changed(given.config, left, parser.unexpected).to_dict())
+        asked = of_config(given.config, configuration.changed(given.config, left, parser).to_dict())
     splits = tuple(given.splits.split(",")) if given.splits else asked.splits
     output = Path(given.out or f"runs/data-check/{asked.name}")
     try:
@@ -96,9 +94,12 @@ def of_config(argument: str, config: Mapping[str, Any]) -> Asked:
 
 
 def open_splits(section: Mapping[str, Any], splits: tuple[str, ...]) -> dict[str, Source]:
-    """Returns the splits of a source by name, all with the classes of the first; raises UserError as sources do."""
+    """Returns the splits of a source by name, all with the classes of all; raises UserError as sources do."""
     opened = {split: construct(sources.build, "config.source", split=split, **section) for split in splits}
-    return {split: data.with_classes(source, opened[splits[0]].class_names) for split, source in opened.items()}
+    names = tuple(dict.fromkeys(name for source in opened.values() for name in source.class_names))
+    return {
+        split: source if source.class_names == names else Relabelled(source, names) for split, source in opened.items()
+    }
 
 
 def read(opened: Mapping[str, Source], processes: int) -> dict[str, Survey]:

@@ -4,13 +4,13 @@ import ast
 import importlib.util
 import math
 import traceback
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from vit_jax.errors import UserError, did_you_mean
+from vit_jax.tools.arguments import Parser
 
 PAIRS = (("head/.*", 10.0),)
 WHOLE = "{'kind': 'folder', 'path': '…'}"  # how a section is given whole
@@ -44,11 +44,17 @@ def load(argument: str) -> ConfigDict:
     return config.lock()
 
 
-def changed(argument: str, words: Sequence[str], unexpected: Callable[[str], NoReturn]) -> ConfigDict:
-    """Returns the config that `argument` names, see `load`, with the changes that the `words` of a command line make.
+def add_to(parser: Parser) -> None:
+    """Lets the command line name a config and changes to it."""
+    parser.add_argument("--config", metavar="FILE[:ARG]", help="a config file, with what its get_config is to be given")
+    parser.add_argument("--config.FIELD", metavar="VALUE", dest="_", help="changes a field of it (any number of times)")
+
+
+def changed(argument: str, words: list[str], parser: Parser) -> ConfigDict:
+    """Returns the config that `load` finds, with the changes that `words`, what `parser` did not read, ask for.
 
     Raises:
-      UserError: as `load` and `override` do; a word that changes no config is given to `unexpected`.
+      UserError: no such config or field, or a word that is no change of a field.
     """
     config = load(argument)
     for word in words:
@@ -57,7 +63,7 @@ def changed(argument: str, words: Sequence[str], unexpected: Callable[[str], NoR
         elif word.startswith("config."):
             raise UserError(f'unexpected argument "{word}"; did you mean --{word}?')
         else:
-            unexpected(word)
+            parser.unexpected(word)
     return config
 
 

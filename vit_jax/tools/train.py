@@ -11,8 +11,7 @@ from vit_jax.tools.arguments import Parser
 def main(arguments: list[str]) -> int:
     """Trains; returns the exit code: 0 done, 1 the loss is no longer a number, 130 or 143 interrupted and saved."""
     parser = Parser("train", "Trains the model of a config; the same command goes on where it was interrupted.")
-    parser.add_argument("--config", metavar="FILE[:ARG]", help="a config file, with what its get_config is to be given")
-    parser.add_argument("--config.FIELD", metavar="VALUE", dest="_", help="changes a field of it (any number of times)")
+    configuration.add_to(parser)
     parser.add_argument(
         "--workdir", help="where the run lives; runs/, the config's name and its argument, if not given"
     )
@@ -20,7 +19,7 @@ def main(arguments: list[str]) -> int:
     given, left = parser.parse_known_args(arguments)
     if not given.config:
         raise UserError("--config is wanted, as in --config=configs/scratch.py")
-    config = configuration.changed(given.config, left, parser.unexpected)
+    config = configuration.changed(given.config, left, parser)
     if given.print_config:
         print(json.dumps(config.to_dict(), indent=1))
         return 0

@@ -21,8 +21,8 @@ class Config:
       image_size: (height, width) that the model sees.
       value_range: `mean` and `std` by channel, where pixels lie in [0, 1].
       source: where the images are; `data.sources.build`.
-      train: `split` of the source to learn from, `preprocess`, how its images are cropped, and `augment`, what happens
-        to them then; `data.opened`.
+      train: `split` of the source to learn from, `preprocess`, how its images are cropped, `augment`, what happens to
+        them then, and `sampling`, how often which is shown; `data.training`.
       evaluate: `split` and `preprocess` to be examined on, `batch_size`, `every` how many steps; 0: at the end only.
       model: `models.build`, but for the number of classes, which the source knows.
       weights: what to start from; `train.start.parameters`.
@@ -35,6 +35,7 @@ class Config:
       profile: `train.progress.Profiler`.
       mesh: `parallel.make_mesh`.
       threads: that read and crop images beside the training.
+      processes: that do it instead, where one process cannot read as fast as the devices train; 0 for none.
     """
 
     seed: int
@@ -57,11 +58,19 @@ class Config:
     profile: Section
     mesh: Section
     threads: int
+    processes: int = 0
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             check_kind(f"config.{field.name}", getattr(self, field.name), field.type)
-        for name, least in (("seed", 0), ("steps", 1), ("batch_size", 1), ("accumulate", 1), ("threads", 0)):
+        for name, least in (
+            ("seed", 0),
+            ("steps", 1),
+            ("batch_size", 1),
+            ("accumulate", 1),
+            ("threads", 0),
+            ("processes", 0),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"config.{name} is at least {least}; got {getattr(self, name)}")
         if not isinstance(self.image_size, tuple) or len(self.image_size) != 2 or min(self.image_size) < 1:

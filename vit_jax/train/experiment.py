@@ -41,10 +41,14 @@ class Experiment:
 def build(config: Config) -> Experiment:
     """Returns the experiment of `config`; raises UserError for what does not fit itself or the data."""
     # First what is quick to check; JAX looks for devices when the mesh is made.
-    source, transform = construct(data.opened, "config.train", config.source, config.image_size, **config.train)
+    source, batches = construct(
+        data.training, "config.train", config.source, config.image_size, config.batch_size, config.seed,
+        config.threads, config.processes, **config.train,
+    )  # fmt: skip
     exam = construct(
-        exams.build, "config.evaluate", config.source, config.image_size, source, config.threads, **config.evaluate
-    )
+        exams.build, "config.evaluate", config.source, config.image_size, source, config.threads, config.processes,
+        **config.evaluate,
+    )  # fmt: skip
     if "classes" in config.model:
         raise UserError("config.model has no field classes: their number is that of the data's classes")
     known = source.class_names if construct(objectives.names_classes, "config.objective", **config.objective) else ()
@@ -80,7 +84,7 @@ def build(config: Config) -> Experiment:
             average=average,
             sharpness=flatter,
         ),
-        batches=pipeline.training(source, transform, config.batch_size, config.seed, config.threads),
+        batches=batches,
         examiner=Classifier(model, mesh, objective.mean, objective.std, objective.loss)
         if objective.names_classes
         else HeldOut(objective, mesh),

@@ -95,7 +95,7 @@ def go_on(
                     augment.look(batch["image"], run.recipe.mean, run.recipe.std)
                 state, metrics = run.train_step(state, parallel.place_batch(run.mesh, batch))
                 step += 1
-                log.training(step, metrics)
+                log.training(step, metrics, len(run.batches.tally.found))
                 keeper.poll()
                 stopping = interrupt.signal  # asked once: a signal from here on is for the next step
                 examine = run.exam.due(step, config.steps) and not stopping

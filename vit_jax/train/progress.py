@@ -58,13 +58,17 @@ class Log:
         self._waiting: list[tuple[int, dict[str, jax.Array]]] = []
         self._timed_step, self._timed = first_step, time.perf_counter()
         self._waited = 0.0
+        self._unreadable = 0
 
-    def training(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Takes the metrics of the step that led to `step`; looks at an earlier one's.
+    def training(self, step: int, metrics: dict[str, jax.Array], unreadable: int = 0) -> None:
+        """Takes the metrics of the step that led to `step`, and how many images could not be read so far.
+
+        Looks at an earlier step's metrics, for the devices to go on meanwhile.
 
         Raises:
           NotFiniteError: a loss or a gradient that is not a number.
         """
+        self._unreadable = unreadable
         self._waiting.append((step, metrics))
         if len(self._waiting) > self.BEHIND:
             self._read_oldest()
@@ -117,8 +121,8 @@ class Log:
         rate = (step - self._timed_step) * self.batch_size / seconds
         waited = self._waited / seconds
         self._timed_step, self._timed, self._waited = step, time.perf_counter(), 0.0
-        self._write(step, {f"train/{name}": value for name, value in metrics.items()}
-                    | {"images_per_second": rate, "waited_for_data": waited})  # fmt: skip
+        averages = {"images_per_second": rate, "waited_for_data": waited, "unreadable_images": self._unreadable}
+        self._write(step, {f"train/{name}": value for name, value in metrics.items()} | averages)
         if self._bar:
             self._bar.advance(step, f"loss {metrics['loss']:.4f}  {rate:,.0f} images/s")
         else:

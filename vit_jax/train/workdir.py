@@ -19,7 +19,7 @@ from vit_jax.errors import UserError
 from vit_jax.train.manifest import write_atomically
 
 # What may differ when a run goes on: how it is watched and kept and on how many devices, not what it computes.
-FREE = ("log", "checkpoint", "profile", "threads", "mesh")
+FREE = ("log", "checkpoint", "profile", "threads", "processes", "mesh")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
 

@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from vit_jax.data.images import Image
 from vit_jax.data.images.erase import Erase
 from vit_jax.data.images.preprocess import Picture, Transform
 from vit_jax.data.images.randaugment import RandAugment
 from vit_jax.errors import UserError, construct, pick
-from vit_jax.shapes import Image
 
 Distortion: TypeAlias = Callable[[Image, np.random.Generator], Image]
 

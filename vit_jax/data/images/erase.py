@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vit_jax.data.images import Image
 from vit_jax.errors import UserError, pick
-from vit_jax.shapes import Image
 
 TRIES = 100  # draws of a rectangle before an image is left as it is; its authors' code as well
 

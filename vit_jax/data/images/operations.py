@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vit_jax.shapes import Image
+from vit_jax.data.images import Image
 
 FILL = 128  # grey: what comes in where the image is moved away or cut out
 GREY = np.array([0.2989, 0.5870, 0.1140], np.float32)  # shares of red, green and blue, as tf.image has them

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import PIL.Image
 
+from vit_jax.data.images import Image
 from vit_jax.errors import UserError, construct, pick
-from vit_jax.shapes import Image
 
 Picture: TypeAlias = PIL.Image.Image  # RGB, as `decode` gives it
 Transform: TypeAlias = Callable[[Picture, np.random.Generator], Image]

@@ -6,9 +6,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vit_jax.data.images import operations
+from vit_jax.data.images import Image, operations
 from vit_jax.errors import UserError
-from vit_jax.shapes import Image
 
 # Its second argument is the level: a tenth of the magnitude, so that 1 is what the ranges below were drawn up for.
 Operation: TypeAlias = Callable[[Image, float, np.random.Generator], Image]

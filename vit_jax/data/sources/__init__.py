@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vit_jax.data.examples import Source
-from vit_jax.data.sources import arrays, digits, folder, fractals, tfds, vtab
+from vit_jax.data.sources import arrays, digits, folder, fractals, mixture, tfds, vtab
 from vit_jax.data.sources.splits import sliced
 from vit_jax.errors import construct, pick
 
@@ -25,6 +25,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "digits": sliced(digits.digits),
     "folder": sliced(folder.folder),
     "fractals": sliced(fractals.fractals),
+    "mixture": mixture.mixture,  # its parts cut their splits themselves
     "tfds": tfds.tfds,  # cuts its splits itself, in the same words
     "vtab": vtab.vtab,  # has splits of its own
 }

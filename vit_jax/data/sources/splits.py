@@ -35,7 +35,7 @@ def sliced(constructor: Callable[..., Source]) -> Callable[..., Source]:
             raise UserError(f'split "{split}" is empty: it runs from {start} to {stop} of {len(source)} examples')
         # RandomState's stream is frozen for good, default_rng's is not; a hold-out must never change.
         shuffled = np.random.RandomState(0).permutation(len(source))
-        return Selection(source, np.sort(shuffled[start:stop]))
+        return Selection(source, np.sort(shuffled[start:stop].astype(np.int32)))
 
     return build
 
