@@ -52,13 +52,13 @@ def check(arguments: list[str]) -> int:
     else:
         asked = of_config(given.config, configuration.changed(given.config, left, parser).to_dict())
     splits = tuple(given.splits.split(",")) if given.splits else asked.splits
+    opened = open_splits(asked.section, splits)
     output = Path(given.out or f"runs/data-check/{asked.name}")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {output}: {error.strerror}; choose another --out") from None
 
-    opened = open_splits(asked.section, splits)
     surveys = read(opened, given.processes)
     found = findings(surveys, opened[splits[0]].class_names, asked.image_size, given.alike)
     checked = Checked(asked.name, opened, surveys, found)

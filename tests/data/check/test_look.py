@@ -42,8 +42,8 @@ def test_each_flaw_is_found_and_no_other(name):
 
 
 def test_no_damage_stops_the_reading():
-    for seed, content in enumerate(flawed.FILES.values()):
-        for damaged in hostile.mutations(content, 15 * bool(content), seed):
+    for seed, file in enumerate(flawed.FILES.values()):
+        for damaged in hostile.mutations(file, 15 * bool(file), seed):
             looked = look(Example(damaged, 0, "damaged"))
             assert bool(looked.flaws & LOST) == bool(looked.reason)
 
