@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# The correlation of two sketches from which on two images are taken for copies. Of CIFAR-10's train and test images 231
-# pairs reach it, all of one picture each; of those from 0.90 to 0.93, some birds and planes in a plain sky are strangers.
+# The correlation of two sketches from which on two images are taken for copies. 231 pairs of CIFAR-10's train and test
+# reach it, each of one picture; among those from 0.90 to 0.93 are strangers, birds and planes in a plain sky.
 ALIKE = 0.93
 DISTANCE = 12  # bits in which their hashes may differ
 # Two hashes that differ in at most 8 bits are equal in at least 3 of 11 parts, however the bits are dealt out.
