@@ -57,6 +57,15 @@ def test_clean_data_is_said_to_be_and_its_numbers_are_right(clean, tmp_path, cap
     assert not (tmp_path / "runs/data-check/birds/findings.png").exists(), "of classes there is no picture"
 
 
+def test_an_empty_class_folder_is_an_error_that_is_listed(clean, tmp_path, capsys):
+    (clean / "train" / "kite").mkdir()
+    code, out, _ = said(capsys, f"--data={clean}", f"--out={tmp_path / 'out'}")
+    assert code == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["splits"]["train"]["classes"]["kite"] == 0
+    assert "kite" in out
+
+
 def test_flaws_are_named_and_counted_and_end_with_one(clean, tmp_path, capsys):
     for name, content in flawed.FILES.items():
         (clean / "train" / "hawk" / name).write_bytes(content)

@@ -56,7 +56,7 @@ class Files:
         return Example(storage.read(path), 0, path)
 
 
-def folder(split: str, path: str) -> Source:
+def folder(split: str, path: str, empty_classes: bool = False) -> Source:
     """A folder of images: the first folder level is the class, in sorted order; images may lie deeper inside it.
 
     It may be in a bucket (gs://). Hidden files and other files than images are passed over. Two layouts:
@@ -67,18 +67,20 @@ def folder(split: str, path: str) -> Source:
       split, whole. Where there is no `val`, hold a part out with the slices `train[:90%]` and `train[90%:]`.
       The classes are those of `train` (of the split itself, where there is no `train`).
 
+    A class folder without an image is a mistake, unless `empty_classes` says that it is none.
+
     Raises UserError where the folders do not follow either.
     """
     root = path.rstrip("/") if storage.is_remote(path) else str(Path(path).expanduser())
     split_folders = _split_folders(root)
     if split_folders:
-        return _split_folder(root, split_folders, split)
+        return _split_folder(root, split_folders, split, empty_classes)
 
     if split not in ("train", "val", "all"):
         raise UserError(
             f'"{path}" has no folder "{split}"; make {split}/CLASS/ beside train/CLASS/, or ask for train, val or all'
         )
-    everything = _read(root, "", _class_names(root))
+    everything = _read(root, "", _class_names(root), empty_classes)
     chosen, files = [], Strings()
     for i in range(len(everything)):
         file = everything.files[i]
@@ -113,17 +115,17 @@ def _split_folders(root: str) -> dict[str, str]:
     return found if whole or len(found) == len(folders) else {}
 
 
-def _split_folder(root: str, split_folders: dict[str, str], split: str) -> Source:
+def _split_folder(root: str, split_folders: dict[str, str], split: str, empty_classes: bool) -> Source:
     """Returns the split that has a folder of its own."""
     if split not in split_folders:
         have = ", ".join(split_folders)
         hold_out = "; hold out a part of train as train[:90%] and train[90%:]" if "train" in split_folders else ""
         raise UserError(f'"{root}" has no split "{split}", only {have}{hold_out}')
     classes = _class_names(storage.join(root, split_folders.get("train", split_folders[split])))
-    return _read(root, split_folders[split], classes)
+    return _read(root, split_folders[split], classes, empty_classes)
 
 
-def _read(root: str, below: str, class_names: tuple[str, ...]) -> Folder:
+def _read(root: str, below: str, class_names: tuple[str, ...], empty_classes: bool) -> Folder:
     """Returns all images in the class folders of `root/below`."""
     place = storage.join(root, below) if below else root
     names = _class_names(place)
@@ -134,10 +136,8 @@ def _read(root: str, below: str, class_names: tuple[str, ...]) -> Folder:
     files, counts = Strings(), []
     with ThreadPoolExecutor(16) as pool:  # a bucket lists a thousand names at a time
         for name, found in zip(names, pool.map(lambda name: _packed(place, below, name), names), strict=True):
-            if not len(found):
-                raise UserError(
-                    f'class folder "{storage.join(place, name)}" has no image; add some or remove the folder'
-                )
+            if not len(found) and not empty_classes:
+                raise UserError(f'class folder "{storage.join(place, name)}" has no image; add some or remove it')
             files.extend(found)
             counts.append(len(found))
     labels = np.repeat(np.array([numbers[name] for name in names], np.int32), counts)
