@@ -206,7 +206,7 @@ def test_a_name_that_is_no_text(photos, tmp_path):
 
 def test_what_was_shrunk_is_counted(photos, tmp_path):
     (photos / "train" / "cat" / "00.jpg").write_bytes(picture(0, (40, 30)))
-    main(command(photos, tmp_path / "out", "--short_side=9"))
+    main(command(photos, tmp_path / "out", "--short-side=9"))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert [shard["shrunk"] for shard in manifest["splits"]["train"]["shards"]] == [1, 0, 0]
     source = sources.build("tfds", "train", name="photos", data_dir=str(tmp_path / "out"))
@@ -251,8 +251,8 @@ def test_a_finished_folder_is_looked_through_and_left_alone(photos, tmp_path, ca
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (None, ["--short_side=8"], "short_side: 0, now 8"),
-        (None, ["--skip_bad"], "skip_bad: False, now True"),
+        (None, ["--short-side=8"], "short_side: 0, now 8"),
+        (None, ["--skip-bad"], "skip_bad: False, now True"),
         (None, ["--splits=train"], "splits: "),
         ("train/cat/30.jpg", [], "'examples': 20.* now .*'examples': 21"),
         ("train/cat/02.jpg", [], "splits: "),
@@ -280,12 +280,12 @@ def test_bad_images_are_all_named_or_left_out(photos, tmp_path, capsys):
         path.write_bytes(content)
     assert main(command(photos, tmp_path / "out")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "3 images are bad, and --skip_bad would leave them out" in error
+    assert "3 images are bad, and --skip-bad would leave them out" in error
     assert all(str(path) in error for path in bad)
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert not (tmp_path / "out" / "dataset_info.json").exists()
 
-    assert main(command(photos, tmp_path / "skipped", "--skip_bad")) == 0
+    assert main(command(photos, tmp_path / "skipped", "--skip-bad")) == 0
     assert "train: 18 examples" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "skipped" / "manifest.json").read_text())
     left_out = [each for split in manifest["splits"].values() for s in split["shards"] for each in s["left_out"]]
@@ -333,11 +333,11 @@ def test_one_at_a_time(photos, tmp_path, capsys):
         (["--data=PHOTOS", "--out=OUT", "--splits=train[:9],train[9:]"], 'writes "train" twice'),
         (["--data=PHOTOS", "--out=OUT", "--name=My Photos"], "is no name for files"),
         (["--data=PHOTOS", "--out=OUT", "--processes=0"], "0 processes; give at least 1"),
-        (["--data=PHOTOS", "--out=OUT", "--short_side=-1"], "short_side -1"),
+        (["--data=PHOTOS", "--out=OUT", "--short-side=-1"], "short_side -1"),
         (["--data=PHOTOS", "--out=gs://bucket/x"], "no folder of this machine"),
-        (["--data=PHOTOS", "--out=OUT", "--shortside=8"], 'Did you mean "--short_side"'),
+        (["--data=PHOTOS", "--out=OUT", "--shortside=8"], 'Did you mean "--short-side"'),
         (["--data=PHOTOS", "--out=OUT", "--config.seed=1"], 'no option "--config.seed"'),
-        (["--tfrecord=PHOTOS", "--out=OUT", "--short_side=8"], "--short_side says nothing beside --tfrecord"),
+        (["--tfrecord=PHOTOS", "--out=OUT", "--short-side=8"], "--short-side says nothing beside --tfrecord"),
         (["--tfrecord=PHOTOS", "--out=OUT"], "has no dataset_info.json"),
     ],
 )
@@ -361,8 +361,8 @@ def test_a_config_is_prepared_with_the_splits_it_names(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_any_number_of_processes_makes_the_same_bytes(photos, tmp_path):
-    main(command(photos, tmp_path / "one", "--short_side=6"))
-    main(command(photos, tmp_path / "three", "--short_side=6", "--processes=3"))
+    main(command(photos, tmp_path / "one", "--short-side=6"))
+    main(command(photos, tmp_path / "three", "--short-side=6", "--processes=3"))
     assert files_of(tmp_path / "one") == files_of(tmp_path / "three")
 
 
@@ -370,7 +370,7 @@ def test_any_number_of_processes_makes_the_same_bytes(photos, tmp_path):
 def test_killed_at_any_time_nothing_looks_finished_that_is_not(photos, tmp_path):
     for file in photos.glob("train/*/*.jpg"):
         file.write_bytes(picture(int(file.stem), (1200, 900)))
-    options = ["--shards=10", "--short_side=600"]
+    options = ["--shards=10", "--short-side=600"]
     main(command(photos, tmp_path / "whole", *options))
     whole, out = files_of(tmp_path / "whole"), tmp_path / "out"
     words = [sys.executable, "-m", "vit_jax", *command(photos, out, *options, "--processes=2")]

@@ -62,7 +62,7 @@ def _refuse_another_format(builder: Any) -> None:
     format = builder.info.file_format
     if (builder.data_path / "dataset_info.json").exists() and format and format.value != "array_record":
         raise UserError(
-            f'"{builder.data_path}" is prepared already, as {format.value}; give another --data_dir, or convert it: '
+            f'"{builder.data_path}" is prepared already, as {format.value}; give another --data-dir, or convert it: '
             f"--tfrecord={builder.data_path} --out=FOLDER"
         )
 

@@ -219,4 +219,4 @@ def _refuse_bad(splits: Mapping[str, Shards]) -> None:
         whole = folder / UNFINISHED / "bad.json"
         files.write_json(whole, bad)
         named += f"; and {len(bad) - NAMED} more, all in {whole}"
-    raise UserError(f"{len(bad)} images are bad, and --skip_bad would leave them out: {named}")
+    raise UserError(f"{len(bad)} images are bad, and --skip-bad would leave them out: {named}")

@@ -83,7 +83,7 @@ def opened(name: str, data_dir: str) -> Any:
     except AssertionError as error:  # a version that is neither prepared nor in tfds
         raise UserError(str(error).splitlines()[0].split('}": ')[-1]) from None
     if not (builder.data_path / "dataset_info.json").exists():
-        place = f" --data_dir={shlex.quote(data_dir)}" if data_dir else ""
+        place = f" --data-dir={shlex.quote(data_dir)}" if data_dir else ""
         raise UserError(
             f'there is no "{builder.data_path}"; prepare it: ./run.sh data prepare --tfds={shlex.quote(name)}{place}'
         )
@@ -141,6 +141,6 @@ def _no_random_access(builder: Any, name: str) -> str:
         remedy = f"convert it once: ./run.sh data prepare --tfrecord={shlex.quote(place)} --out=FOLDER"
     else:
         remedy = (
-            f"prepare it anew, in another folder: ./run.sh data prepare --tfds={shlex.quote(name)} --data_dir=FOLDER"
+            f"prepare it anew, in another folder: ./run.sh data prepare --tfds={shlex.quote(name)} --data-dir=FOLDER"
         )
     return f'"{place}" is {format}, which has no random access; {remedy}'
