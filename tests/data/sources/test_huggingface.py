@@ -56,6 +56,7 @@ def rows():
         "number": (datasets.Value("int64"), [i // 3 for i in range(8)]),
         "words": (datasets.Sequence(datasets.Value("string")), [["xyz"[tag] for tag in tags] for tags in TAGS]),
         "share": (datasets.Value("float64"), [0.5] * 8),
+        "untagged": (datasets.Sequence(datasets.ClassLabel(names=["x", "y"])), [[0, 1]] * 7 + [[-1]]),
         "unknown": (datasets.ClassLabel(names=["a"]), [0] * 7 + [-1]),
     }
     features = datasets.Features({name: feature for name, (feature, _) in columns.items()})
@@ -146,7 +147,8 @@ def test_it_goes_to_threads_and_processes(saved):
         ("both", {"label": "labels"}, 'has no column "labels".* Did you mean "label"'),
         ("both", {"image": "share"}, '"share" of ".*" is Value.*; name a column of images'),
         ("both", {"label": "share"}, r'"share" of ".*train\[0\]" is 0.5; give a class name'),
-        ("both", {"label": "unknown", "split": "val"}, r'validation\[1\]" has no label'),
+        ("both", {"label": "unknown", "split": "val"}, r'validation\[1\]" has the label -1; take such rows out'),
+        ("both", {"label": "untagged"}, r'validation\[1\]" has the label \[-1\]; take'),
         ("both", {"class_names": ["a", "b"]}, "names its 2 classes itself; leave class_names out"),
         ("both", {"name": "large"}, 'has no "large"; leave name= out'),
         ("parquet", {"name": "large"}, "cannot read the dataset .*large"),

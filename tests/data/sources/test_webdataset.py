@@ -223,6 +223,13 @@ def changed(path, change):
     path.write_bytes(change(pack(path, PLAIN).read_bytes()))
 
 
+def pax_of(content):
+    """What puts a pax header with this content before a tar."""
+    member = tarfile.TarInfo("pax")
+    member.type, member.size = tarfile.XHDTYPE, len(content)
+    return lambda data: member.tobuf(tarfile.USTAR_FORMAT) + content.ljust(512, b"\0") + data
+
+
 MISTAKES = {
     "packed": (lambda path: changed(path, gzip.compress), "is packed by gzip.*unpack it"),
     "cut short": (lambda path: changed(path, lambda data: data[:1000]), "is cut short: its 1,000 bytes"),
@@ -236,6 +243,8 @@ MISTAKES = {
     "symbolic link": (lambda path: link(path, tarfile.SYMTYPE), "is a symbolic link"),
     "sparse": (sparse, "is a sparse file"),
     "sparse by pax": (sparse_by_pax, "is a sparse file"),
+    "pax without end": (lambda path: changed(path, pax_of(b"-6 a=b\n")), "begins no pax header"),
+    "pax of no number": (lambda path: changed(path, pax_of(b"9 size=x\n")), "begins no pax header"),
     "no image": (lambda path: pack(path, PLAIN[1:]), r'"a" in ".*" has no image \(cls\); take it out, or say which'),
     "two images": (lambda path: pack(path, [("a.png", b""), *PLAIN]), r"has several images \(cls, jpg, png\)"),
     "no label": (lambda path: pack(path, PLAIN[:1]), r"has no label \(jpg\)"),
