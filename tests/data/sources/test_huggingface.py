@@ -16,6 +16,7 @@ import pytest
 from vit_jax.data import sources
 from vit_jax.data.examples import labels_of
 from vit_jax.data.images.decode import decode
+from vit_jax.data.unreadable import UnreadableImageError
 from vit_jax.errors import UserError
 
 TAGS = [[0, 1], [], [2], [1], [0, 2], [2], [], [1]]
@@ -86,6 +87,19 @@ def test_a_saved_dataset(saved):
     assert len(build(saved / "one", "all")) == 8 and len(build(saved / "one", "all[:50%]")) == 4
     with pytest.raises(IndexError):
         train[6]
+
+
+@pytest.mark.parity
+def test_a_row_without_an_image_is_unreadable(tmp_path):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    rows = {"image": [{"bytes": png(0), "path": None}, None], "label": ["cat", "dog"]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path)
+    source = build(tmp_path, "all")
+    assert (number_of(source[0]), source.class_names) == (0, ("cat", "dog"))
+    with pytest.raises(UnreadableImageError, match=r"all\[1\]\" has no image"):
+        source[1]
 
 
 @pytest.mark.parity

@@ -13,6 +13,7 @@ from vit_jax.data.examples import Example, Source
 from vit_jax.data.sources.classes import Numbering, words_of
 from vit_jax.data.sources.folder import SPLIT_NAMES
 from vit_jax.data.sources.packed import Labels
+from vit_jax.data.unreadable import UnreadableImageError
 from vit_jax.errors import UserError, did_you_mean
 
 SAVED = ("dataset_dict.json", "state.json")  # one of these is where `save_to_disk` has written
@@ -40,7 +41,7 @@ class Records:
         name = f"{self.title}[{index}]"
         image = self.records[index][self.image]
         if image is None:
-            raise UserError(f'"{name}" has no image; take the row out')
+            raise UnreadableImageError(f'"{name}" has no image; take the row out')
         content = storage.read(image["path"]) if image["bytes"] is None else image["bytes"]
         return Example(content, self.labels_by_image[index], name)
 
