@@ -159,6 +159,15 @@ def test_labels_of_every_kind(tmp_path):
         build(tmp_path)
 
 
+def test_a_label_that_is_no_class_names_its_example(tmp_path):
+    rows = [("a", "cat"), ("b", ""), ("c", "dog\ncat\ncat"), ("d", "bee"), ("e", "bee")]
+    pack(tmp_path / "0.tar", [file for name, label in rows for file in example(name, label, "txt")])
+    pack(tmp_path / "1.tar", example("f", "dog", "txt"))
+    assert [labels for _, *labels in held(build(tmp_path))] == [["cat"], [], ["dog", "cat"], ["bee"], ["bee"], ["dog"]]
+    with pytest.raises(UserError, match='"d" in ".*0.tar": "bee" is no class of class_names'):
+        build(tmp_path, class_names=["cat", "dog"])
+
+
 def test_the_index_is_kept_until_the_tar_changes(tmp_path, monkeypatch):
     path = pack(tmp_path / "0.tar", example("a", 1))
     assert len(build(tmp_path)) == 1
