@@ -53,7 +53,7 @@ def resized(picture: Picture, size: tuple[int, int], resample: str, box: Box) ->
     return np.frombuffer(target.get_buffer(), np.uint8).reshape(size[1], size[0], 3)
 
 
-def _decoded(simplejpeg: Any, jpeg: Jpeg, box: Box, size: tuple[int, int], support: float) -> tuple[Image, Box]:
+def _decoded(simplejpeg: Any, jpeg: Jpeg, box: Box, size: tuple[int, int], support: int) -> tuple[Image, Box]:
     """Returns what must be decoded for the box, uint8 (height, width, 3), and the box in it."""
     part = jpeg.part(box, size, support)
     width, height = (-(-side // part.shrink) for side in (jpeg.size[0], part.rows))

@@ -11,7 +11,8 @@ import PIL.Image
 from vit_jax.data.images.decode import decode, reading
 
 # Left, top, right, bottom, in pixels.
-Box: TypeAlias = tuple[float, float, float, float] | tuple[int, int, int, int]
+Side: TypeAlias = int | float
+Box: TypeAlias = tuple[Side, Side, Side, Side]
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves so many times the pixels that are wanted, along each side.
 OVERSAMPLE = 2
@@ -45,7 +46,7 @@ class Jpeg:
     frame: int  # where in the file its frame header begins
     by_rows: bool  # coded from top to bottom, not in passes over the whole, and complete
 
-    def part(self, box: Box, size: tuple[int, int], support: float) -> Part:
+    def part(self, box: Box, size: tuple[int, int], support: int) -> Part:
         """Returns what to decode of this image, that `box` of it can be resized to `size` (width, height).
 
         A pixel that comes out is made of those up to `support` pixels away, in its own measure. Rows below the last
