@@ -13,8 +13,8 @@ VERBS = {
     "predict": ("vit_jax.tools.predict", "names what is on image files, with probabilities"),
     "figures": ("vit_jax.tools.figures", "the paper's figures of a model: filters, positions, attention, norms"),
     "miniature": ("vit_jax.tools.miniature", "the paper in miniature, offline"),
-    "weights": ("vit_jax.tools.weights", "anybody's checkpoint: examined, verified, in another format"),
     "data": ("vit_jax.tools.data", "images: checked, prepared as shards, and what their batches hold, as hashes"),
+    "weights": ("vit_jax.tools.weights", "anybody's checkpoint: examined, verified, in another format"),
     "models": ("vit_jax.tools.models", "every size by name, with its parameter count beside the paper's"),
 }
 

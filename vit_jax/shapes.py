@@ -20,6 +20,7 @@ Prefix: TypeAlias = Float[jax.Array, "batch prefix width"]  # tokens that stand 
 Features: TypeAlias = Float[jax.Array, "batch width"]
 TwoFeatures: TypeAlias = Float[jax.Array, "batch two_widths"]  # side by side
 Logits: TypeAlias = Float[jax.Array, "*batch classes"]
+Labels: TypeAlias = Int[jax.Array, " batch"] | Int[jax.Array, "batch most"]  # -1 where an image has fewer than most
 Targets: TypeAlias = Float[jax.Array, "batch classes"]  # a share for each class
 Losses: TypeAlias = Float[jax.Array, " batch"]
 PatchPixels: TypeAlias = Num[jax.Array, "batch patches pixels channels"]  # cut from an image, row by row

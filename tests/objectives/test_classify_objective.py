@@ -104,3 +104,30 @@ def test_the_loss_of_a_zero_head_is_that_of_a_guess():
 def test_a_wrong_option_is_named(option):
     with pytest.raises(UserError):
         Classification(MODEL, MEAN, STD, **option)
+
+
+SEVERAL = jnp.asarray([[0, 2, -1], [1, -1, -1], [-1, -1, -1], [3, 0, 1], [2, 2, -1], [3, -1, -1]], jnp.int32)
+GIVEN = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]], np.float32)
+PARTS = np.array([2, 1, 1, 3, 1, 1], np.float32)[:, None]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize(("loss", "wanted"), [("sigmoid", GIVEN), ("softmax", GIVEN / PARTS)])
+def test_several_labels_are_each_wanted_by_a_sigmoid_and_shared_by_a_softmax(loss, wanted, smoothing):
+    objective = Classification(MODEL, MEAN, STD, loss=loss, label_smoothing=smoothing)
+    prepared = objective.prepare(batch() | {"label": SEVERAL}, jax.random.key(0))
+    smooth = (1 - smoothing) * wanted + smoothing / 4
+    smooth[2] = 0.0  # no label, no target
+    np.testing.assert_allclose(prepared["target"], smooth, rtol=1e-6)
+
+    head = np.array([0.1, 0.4, 0.3, 0.2], np.float32)
+    parameters = MODEL.init(jax.random.key(0), prepared["image"], False)["params"]
+    parameters["head"]["bias"] = jnp.asarray(head)
+    losses = objective.losses(parameters, prepared, None)
+    log_softmax, log_sigmoid = scipy.special.log_softmax(head), scipy.special.log_expit
+    formula = {
+        "softmax": -(smooth * log_softmax).sum(axis=1),
+        "sigmoid": -(smooth * log_sigmoid(head) + (1 - smooth) * log_sigmoid(-head)).sum(axis=1),
+    }
+    np.testing.assert_allclose(losses["loss"], formula[loss], rtol=1e-5)
+    np.testing.assert_array_equal(losses["accuracy"], [0, 1, 0, 1, 0, 0])  # class 1 is the likeliest

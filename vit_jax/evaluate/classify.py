@@ -1,21 +1,31 @@
-"""How often the class is right: every example counted once, on any number of devices."""
+"""How often the class is right: every example counted once, on any number of devices.
+
+Where examples may have several labels, a class is right that is any of them, as in the paper's figures on JFT (its
+precision at 1, section 4.1) and as ReaL has it (arXiv 2006.07159), which leaves those without a label out of top-1 and
+top-5; and the mean average precision is measured besides.
+"""
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from vit_jax import models, objectives, parallel
 from vit_jax.data import augment
-from vit_jax.objectives.classify import LOSSES
+from vit_jax.errors import UserError
+from vit_jax.evaluate.precision import Ranking
+from vit_jax.objectives.classify import LOSSES, targets_of
 from vit_jax.shapes import Logits, Parameters
 
 Batch = Mapping[str, np.ndarray]
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +60,28 @@ class Result:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class SeveralResult(Result):
+    """What an evaluation found where examples may have several labels: `top1` and `top5` are of the `labelled`."""
+
+    labelled: int
+    mean_average_precision: float
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has most of: `mean_average_precision`."""
+        return self.mean_average_precision
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of `top1`, by Wilson."""
+        return wilson(self.top1, self.labelled)
+
+    def __str__(self) -> str:
+        labelled = f", {self.labelled:,} of them labelled" if self.labelled < self.seen else ""
+        return f"mAP {self.mean_average_precision:.2%}, {super().__str__()}{labelled}"
+
+
 def wilson(share: float, seen: int) -> tuple[float, float]:
     """Returns the 95% interval of a share of `seen` examples (Wilson 1927): where it would lie for others of the kind.
 
@@ -79,17 +111,24 @@ class Classifier:
         def logits_of(parameters: Parameters, images: jax.Array) -> Logits:
             return models.apply(model, parameters, augment.normalize(images, mean, std))
 
-        def count(parameters: Parameters, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        def count(parameters: Parameters, batch: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], ...]:
             logits, labels, mask = logits_of(parameters, batch["image"]), batch["label"], batch["mask"]
-            losses = LOSSES[loss](logits, jax.nn.one_hot(labels, model.classes))
+            losses = LOSSES[loss](logits, targets_of(labels, model.classes, loss))
             _, best = jax.lax.top_k(logits, min(5, model.classes))
-            hits = best == labels[:, None]
-            return {
+            any_of = labels if labels.ndim == 2 else labels[:, None]
+            hits = (best[:, :, None] == any_of[:, None, :]).any(axis=-1)  # the -1 that fills up is never among the best
+            sums = {
                 "top1": (hits[:, 0] * mask).sum(),
                 "top5": (hits.any(axis=1) * mask).sum(),
                 "loss": (losses * mask).sum(),
                 "seen": mask.sum(),
             }
+            if labels.ndim == 1:
+                return sums, {}
+            sums["labelled"] = ((labels >= 0).any(axis=1) * mask).sum()
+            scores = jax.nn.log_softmax(logits) if loss == "softmax" else logits  # comparable from image to image
+            rows = {"scores": scores, "labels": labels, "mask": mask}
+            return sums, jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, P()))
 
         self._look = partial(augment.look, mean=mean, std=std)
         self._count = jax.jit(count)
@@ -101,11 +140,26 @@ class Classifier:
         `parameters` are the model's, or all that an objective learned.
         """
         parameters = objectives.of_the_model(parameters)
-        totals = {"top1": 0.0, "top5": 0.0, "loss": 0.0, "seen": 0.0}
-        for sums in one_behind(self._count(parameters, batch) for batch in self._placed(batches)):
-            totals = {name: totals[name] + float(sums[name]) for name in totals}
+        totals: dict[str, float] = {}
+        ranking = Ranking()
+        for sums, rows in one_behind(self._count(parameters, batch) for batch in self._placed(batches)):
+            totals = {name: totals.get(name, 0.0) + float(each) for name, each in sums.items()}
+            if rows:
+                ranking.add(**{name: np.asarray(each) for name, each in rows.items()})
         seen = totals.pop("seen")
-        return Result(**{name: total / seen for name, total in totals.items()}, seen=round(seen))
+        if "labelled" not in totals:
+            return Result(**{name: total / seen for name, total in totals.items()}, seen=round(seen))
+        labelled = totals.pop("labelled")
+        if not labelled:
+            raise UserError(f"none of the {seen:,.0f} images has a label; evaluate on images that have some")
+        return SeveralResult(
+            top1=totals["top1"] / labelled,
+            top5=totals["top5"] / labelled,
+            loss=totals["loss"] / seen,
+            seen=round(seen),
+            labelled=round(labelled),
+            mean_average_precision=ranking.mean_average_precision(),
+        )
 
     def probabilities(self, parameters: Parameters, batches: Iterable[Batch]) -> np.ndarray:
         """Returns the probability of each class, (examples, classes) float32, in the order of the examples."""
@@ -124,7 +178,7 @@ class Classifier:
             yield parallel.place_batch(self.mesh, {name: batch[name] for name in ("image", "label", "mask")})
 
 
-def one_behind(results: Iterator[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:
+def one_behind(results: Iterator[T]) -> Iterator[T]:
     """Yields each result after the next was asked for, so that the devices work while the host reads."""
     waiting = next(results, None)
     while waiting is not None:

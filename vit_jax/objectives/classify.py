@@ -1,4 +1,4 @@
-"""Classification: one label an image."""
+"""Classification: one label an image, or several, or none."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ import optax
 from vit_jax import models
 from vit_jax.data import augment
 from vit_jax.errors import UserError, pick
-from vit_jax.shapes import Images, Logits, Losses, Parameters, Targets
+from vit_jax.shapes import Images, Labels, Logits, Losses, Parameters, Targets
 
 LossByExample = Callable[[Logits, Targets], Losses]
 
@@ -30,6 +30,29 @@ def sigmoid_cross_entropy(logits: Logits, targets: Targets) -> Losses:
 
 LOSSES: dict[str, LossByExample] = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy}
 
+# What is wanted of an image with several labels, given 1 for each of them: a softmax has but 1 to share out.
+SEVERAL: dict[str, Callable[[Targets], Targets]] = {
+    "softmax": lambda given: given / jnp.maximum(given.sum(axis=-1, keepdims=True), 1.0),
+    "sigmoid": lambda given: given,
+}
+
+
+def targets_of(labels: Labels, classes: int, loss: str) -> Targets:
+    """Returns the target that labels make for a loss: 1 at the label; at each of several 1, or an even part of 1.
+
+    `labels` are integers (batch,), or (batch, most) filled up with -1; without any, the target is 0 throughout.
+    """
+    if labels.ndim == 1:
+        return jax.nn.one_hot(labels, classes)
+    return SEVERAL[loss](jax.nn.one_hot(labels, classes).max(axis=1))
+
+
+def are_hit(logits: Logits, targets: Targets) -> Losses:
+    """Returns 1 where the likeliest class has the largest share of the target, be it one of several; 0 elsewhere."""
+    share = jnp.take_along_axis(targets, logits.argmax(axis=-1, keepdims=True), axis=-1)
+    largest = targets.max(axis=-1, keepdims=True)
+    return ((share == largest) & (largest > 0)).astype(jnp.float32).squeeze(axis=-1)
+
 
 static = partial(flax.struct.field, pytree_node=False)
 
@@ -41,8 +64,9 @@ class Classification:
     Attributes:
       model: images to logits.
       mean, std: of the value range, by channel, where pixels lie in [0, 1].
-      loss: which of `LOSSES`.
-      label_smoothing: this share of the target is spread evenly over all classes (arXiv 1512.00567).
+      loss: which of `LOSSES`; "sigmoid" is the one for images with several labels, as they do not compete in it.
+      label_smoothing: this share of the target is spread evenly over all classes (arXiv 1512.00567), but for images
+        without a label, which have no target: to a sigmoid they say that no class is there, to a softmax nothing.
       mixup: strength of mixup; 0 for none.
       cutmix: strength of CutMix; 0 for none. With both, each step draws one of them, evenly.
     """
@@ -71,8 +95,9 @@ class Classification:
     def prepare(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
         """Returns `image` as normalised floats and `target` as a share for each class."""
         images = augment.normalize(batch["image"], self.mean, self.std)
-        targets = jax.nn.one_hot(batch["label"], self.model.classes)
-        targets = optax.smooth_labels(targets, self.label_smoothing)
+        targets = targets_of(batch["label"], self.model.classes, self.loss)
+        smooth = optax.smooth_labels(targets, self.label_smoothing)
+        targets = jnp.where(targets.any(axis=-1, keepdims=True), smooth, 0.0)
         images, targets = self.mixed(images, targets, key)
         return {"image": images, "target": targets}
 
@@ -88,7 +113,6 @@ class Classification:
         return augment.mixup(images, targets, self.mixup, key) if self.mixup else (images, targets)
 
     def losses(self, parameters: Parameters, batch: dict[str, jax.Array], key: jax.Array | None) -> dict[str, Losses]:
-        """Returns the `loss`, and as `accuracy` 1 where the likeliest class is the target's."""
+        """Returns the `loss`, and as `accuracy` 1 where the likeliest class is the target's, or one of several."""
         logits = models.apply(self.model, parameters, batch["image"], key)
-        correct = logits.argmax(axis=-1) == batch["target"].argmax(axis=-1)
-        return {"loss": LOSSES[self.loss](logits, batch["target"]), "accuracy": correct.astype(jnp.float32)}
+        return {"loss": LOSSES[self.loss](logits, batch["target"]), "accuracy": are_hit(logits, batch["target"])}

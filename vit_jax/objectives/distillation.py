@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from vit_jax import models
 from vit_jax.data import augment
 from vit_jax.errors import UserError, pick
-from vit_jax.objectives.classify import Classification, softmax_cross_entropy, static
+from vit_jax.objectives.classify import Classification, are_hit, softmax_cross_entropy, static
 from vit_jax.shapes import Logits, Losses, Parameters, PyTree
 
 
@@ -99,9 +99,8 @@ class Distillation:
         logits = models.apply(self.model, parameters, batch["image"], key)
         by_teacher = DECISIONS[self.decision](logits, wanted, self.temperature)
         by_label = softmax_cross_entropy(logits, batch["target"])
-        named = logits.argmax(axis=-1)
         return {
             "loss": (1 - self.label_share) * by_teacher + self.label_share * by_label,
-            "accuracy": (named == batch["target"].argmax(axis=-1)).astype(jnp.float32),
-            "agreement": (named == wanted.argmax(axis=-1)).astype(jnp.float32),
+            "accuracy": are_hit(logits, batch["target"]),
+            "agreement": (logits.argmax(axis=-1) == wanted.argmax(axis=-1)).astype(jnp.float32),
         }

@@ -99,9 +99,10 @@ def spread(count: int, most: int) -> np.ndarray:
 
 
 def name_of(source: Source, index: int) -> str:
-    """Returns the class of an image, or the name of its file where nobody knows the class."""
+    """Returns the class of an image, or its classes, or the name of its file where it has none that is known."""
     example: Example = source[index]
-    return source.class_names[example.label] or Path(example.name).name
+    labels = example.label if isinstance(example.label, tuple) else (example.label,)
+    return ", ".join(source.class_names[label] for label in labels) or Path(example.name).name
 
 
 def usual_output(trained: Trained) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vit_jax import models, parallel
 from vit_jax.data import augment, pipeline
-from vit_jax.data.examples import Source
+from vit_jax.data.examples import Source, labels_of
 from vit_jax.data.images import preprocess
 from vit_jax.errors import UserError
 from vit_jax.evaluate import inspect
@@ -126,9 +126,9 @@ def curve(folder: Path) -> Curve:
 
 
 def stacked(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all images of a source of uint8 arrays of one shape, and their labels."""
-    examples = [source[index] for index in range(len(source))]
-    return np.stack([np.asarray(example.image) for example in examples]), np.array([each.label for each in examples])
+    """Returns all images of a source of uint8 arrays of one shape, and their labels, of which each has one."""
+    images = [np.asarray(source[index].image) for index in range(len(source))]
+    return np.stack(images), labels_of(source)
 
 
 def nearest_neighbour(known: np.ndarray, labels: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -149,11 +149,10 @@ def answers(trained: Trained, source: Source) -> Answers:
     classifier = Classifier(trained.model, parallel.make_mesh(data=1), recipe.mean, recipe.std, recipe.loss)
     probabilities = classifier.probabilities(trained.parameters, batches)
     cut = np.concatenate([batch["image"][batch["mask"] > 0] for batch in batches])
-    examples = [source[index] for index in range(len(source))]
     return Answers(
         images=cut,
-        names=[example.name for example in examples],
-        true=np.array([example.label for example in examples]),
+        names=[source[index].name for index in range(len(source))],
+        true=labels_of(source),
         predicted=probabilities.argmax(axis=1),
         probability=probabilities.max(axis=1),
         class_names=recipe.class_names,

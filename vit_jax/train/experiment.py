@@ -64,7 +64,7 @@ def build(config: Config) -> Experiment:
     if learning.get("kind") == "distillation" and "teacher" in learning:
         learning["teacher"] = teacher.load(learning["teacher"], mesh, config.image_size, known)
     objective = construct(objectives.build, "config.objective", model, **config.value_range, **learning)
-    _refuse_at_once(objective, config.image_size)
+    _refuse_at_once(objective, config.image_size, source.most_labels)
     parallel.check_batch_size(mesh, config.batch_size, config.accumulate)
     parallel.check_batch_size(mesh, exam.batches.batch_size)
     names = ", ".join(source.class_names[:5]) + (", …" if len(source.class_names) > 5 else "")
@@ -103,8 +103,9 @@ def build(config: Config) -> Experiment:
     )
 
 
-def _refuse_at_once(objective: Objective, image_size: tuple[int, int]) -> None:
+def _refuse_at_once(objective: Objective, image_size: tuple[int, int], most_labels: int | None) -> None:
     """Raises UserError if the objective cannot prepare images of this size, before anything is written."""
+    labels = (2,) if most_labels is None else (2, most_labels)
     image = jax.ShapeDtypeStruct((2, *image_size, 3), jnp.uint8)
-    batch = {"image": image, "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    batch = {"image": image, "label": jax.ShapeDtypeStruct(labels, jnp.int32)}
     jax.eval_shape(objective.prepare, batch, jax.random.key(0))

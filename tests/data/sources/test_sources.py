@@ -223,7 +223,7 @@ def test_tfds_gives_encoded_images_without_tensorflow(prepared):
         (
             "train",
             {"name": "cifar10"},
-            "prepare it where TensorFlow is installed: tfds build cifar10 --file_format=array_record",
+            r"prepare it: \./run\.sh data prepare --tfds=cifar10 --data_dir=/",
         ),
     ],
 )
@@ -237,7 +237,9 @@ def test_tfds_prepared_as_tfrecord_says_what_to_do(prepared, tmp_path):
     shutil.copytree(prepared / "tiny", tmp_path / "tiny")
     info = tmp_path / "tiny" / "1.0.0" / "dataset_info.json"
     info.write_text(json.dumps(json.loads(info.read_text()) | {"fileFormat": "tfrecord"}))
-    with pytest.raises(UserError, match=r"is tfrecord, which has no random access; prepare it where"):
+    with pytest.raises(
+        UserError, match=r"has no random access; convert it once: .* data prepare --tfrecord=/.*/tiny/1"
+    ):
         sources.build("tfds", "train", name="tiny", data_dir=str(tmp_path))
 
 

@@ -4,7 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 from vit_jax.data.examples import Source
-from vit_jax.data.sources import arrays, digits, folder, fractals, mixture, tfds, vtab
+from vit_jax.data.sources import (
+    array_record,
+    arrays,
+    digits,
+    folder,
+    fractals,
+    huggingface,
+    mixture,
+    table,
+    tfds,
+    vtab,
+    webdataset,
+)
 from vit_jax.data.sources.splits import sliced
 from vit_jax.errors import construct, pick
 
@@ -21,11 +33,15 @@ def build(kind: str, split: str, **options: Any) -> Source:
 
 
 SOURCES: dict[str, Callable[..., Source]] = {
+    "array_record": sliced(array_record.array_record),
     "arrays": sliced(arrays.arrays),
     "digits": sliced(digits.digits),
     "folder": sliced(folder.folder),
     "fractals": sliced(fractals.fractals),
+    "huggingface": sliced(huggingface.huggingface),
     "mixture": mixture.mixture,  # its parts cut their splits themselves
+    "table": sliced(table.table),
     "tfds": tfds.tfds,  # cuts its splits itself, in the same words
     "vtab": vtab.vtab,  # has splits of its own
+    "webdataset": sliced(webdataset.webdataset),
 }

@@ -74,11 +74,8 @@ def folder(split: str, path: str) -> Source:
     Raises UserError where the folders do not follow either.
     """
     root = Path(path).expanduser()
-    if not root.is_dir():
-        raise UserError(f'"{path}" {"is a file" if root.exists() else "does not exist"}; give a folder of images')
-    split_folders = {SPLIT_NAMES[name.lower()]: name for name in _folders(root) if name.lower() in SPLIT_NAMES}
-    whole = _folders(root / split_folders["train"]) if "train" in split_folders else []
-    if split_folders and (whole or len(split_folders) == len(_folders(root))):
+    split_folders = _split_folders(root)
+    if split_folders:
         return _split_folder(root, split_folders, split)
 
     if split not in ("train", "val", "all"):
@@ -93,6 +90,28 @@ def folder(split: str, path: str) -> Source:
         raise UserError(f'none of the {len(everything)} images in "{path}" falls into "{split}"; add images')
     files = [everything.files[i] for i in chosen]
     return Folder(root, files, everything.labels[chosen], everything.class_names)
+
+
+def splits(path: str) -> tuple[str, ...]:
+    """Returns the splits that together hold every image of a folder once, train first.
+
+    Raises UserError where there is no folder.
+    """
+    root = Path(path).expanduser()
+    split_folders = _split_folders(root)
+    if split_folders:
+        return tuple(split for split in ("train", "val", "test") if split in split_folders)
+    held_out = {_is_held_out(file) for file in images_below(root)}
+    return ("train", "val") if len(held_out) == 2 else ("all",)
+
+
+def _split_folders(root: Path) -> dict[str, str]:
+    """Returns the folder of each split; none where the folders in `root` are classes."""
+    if not root.is_dir():
+        raise UserError(f'"{root}" {"is a file" if root.exists() else "does not exist"}; give a folder of images')
+    found = {SPLIT_NAMES[name.lower()]: name for name in _folders(root) if name.lower() in SPLIT_NAMES}
+    whole = _folders(root / found["train"]) if "train" in found else []
+    return found if whole or len(found) == len(_folders(root)) else {}
 
 
 def _split_folder(root: Path, split_folders: dict[str, str], split: str) -> Source:

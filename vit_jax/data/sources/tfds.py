@@ -1,5 +1,6 @@
 """Datasets prepared by TensorFlow Datasets, read without TensorFlow."""
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -44,8 +45,9 @@ class Prepared:
 def tfds(split: str, name: str, data_dir: str = "", image: str = "image", label: str = "label") -> Source:
     """A dataset of the TensorFlow Datasets catalogue, or one of your own, prepared as ArrayRecord in `data_dir`.
 
-    `name` may carry a version ("cifar10:3.0.2"); `data_dir` "" is tfds' own default; `image` and `label` are the
-    keys of the image and of its class in a record. Slices of a split are tfds' own, in the order of the files.
+    `name` may carry a version ("cifar10:3.0.2"); `data_dir` "" is tfds' own default, and may be the very folder that
+    has the dataset's dataset_info.json; `image` and `label` are the keys of the image and of its class in a record.
+    Slices of a split are tfds' own, in the order of the files.
     Raises UserError where the data is not prepared, is prepared in a format without random access, or lacks the split
     or a key.
     """
@@ -60,6 +62,8 @@ def opened(name: str, data_dir: str) -> Any:
     import tensorflow_datasets
     from tensorflow_datasets.core.registered import DatasetNotFoundError
 
+    if data_dir and os.path.exists(os.path.join(os.path.expanduser(data_dir), "dataset_info.json")):
+        return tensorflow_datasets.builder_from_directory(data_dir)
     try:
         builder: Any = tensorflow_datasets.builder(name, data_dir=data_dir or None)
     except DatasetNotFoundError:
@@ -68,7 +72,10 @@ def opened(name: str, data_dir: str) -> Any:
     except AssertionError as error:  # a version that is neither prepared nor in tfds
         raise UserError(str(error).splitlines()[0].split('}": ')[-1]) from None
     if not (builder.data_path / "dataset_info.json").exists():
-        raise UserError(f'there is no "{builder.data_path}"; {_how_to_prepare(builder, name)}')
+        place = f" --data_dir={shlex.quote(data_dir)}" if data_dir else ""
+        raise UserError(
+            f'there is no "{builder.data_path}"; prepare it: ./run.sh data prepare --tfds={shlex.quote(name)}{place}'
+        )
     return builder
 
 
@@ -94,8 +101,7 @@ def records(builder: Any, split: str, name: str, image: str) -> Any:
     try:
         return builder.as_data_source(split=split, decoders={image: tensorflow_datasets.decode.SkipDecoding()})
     except NotImplementedError:
-        what = f'"{builder.data_path}" is {builder.info.file_format.value}, which has no random access'
-        raise UserError(f"{what}; {_how_to_prepare(builder, name)}") from None
+        raise UserError(_no_random_access(builder, name)) from None
     except ValueError as error:
         raise UserError(f'cannot read split "{split}" of "{name}": {str(error).splitlines()[0]}') from None
 
@@ -107,8 +113,12 @@ def _feature(builder: Any, name: str, key: str) -> Any:
     return features[key]
 
 
-def _how_to_prepare(builder: Any, name: str) -> str:
-    return (
-        f"prepare it where TensorFlow is installed: tfds build {shlex.quote(name)} --file_format=array_record "
-        f"--data_dir={builder.data_dir_root}"
-    )
+def _no_random_access(builder: Any, name: str) -> str:
+    place, format = str(builder.data_path), builder.info.file_format.value
+    if format == "tfrecord":
+        remedy = f"convert it once: ./run.sh data prepare --tfrecord={shlex.quote(place)} --out=FOLDER"
+    else:
+        remedy = (
+            f"prepare it anew, in another folder: ./run.sh data prepare --tfds={shlex.quote(name)} --data_dir=FOLDER"
+        )
+    return f'"{place}" is {format}, which has no random access; {remedy}'
