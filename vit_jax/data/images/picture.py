@@ -14,6 +14,9 @@ from vit_jax.data.images.decode import decode, reading
 Side: TypeAlias = int | float
 Box: TypeAlias = tuple[Side, Side, Side, Side]
 
+# How far a kernel reaches when it resizes, in pixels of what comes out.
+REACH = {"bilinear": 1, "bicubic": 2}
+
 # A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves so many times the pixels that are wanted, along each side.
 OVERSAMPLE = 2
 SHRINKS = (8, 4, 2)
@@ -46,18 +49,18 @@ class Jpeg:
     frame: int  # where in the file its frame header begins
     by_rows: bool  # coded from top to bottom, not in passes over the whole, and complete
 
-    def part(self, box: Box, size: tuple[int, int], support: int) -> Part:
+    def part(self, box: Box, size: tuple[int, int], resample: str) -> Part:
         """Returns what to decode of this image, that `box` of it can be resized to `size` (width, height).
 
-        A pixel that comes out is made of those up to `support` pixels away, in its own measure. Rows below the last
-        that is needed are left out: the file's header says that it has fewer, and what was coded for them stays unread.
+        Rows below the last that is needed are left out: the file's header says that it has fewer, and what was coded
+        for them stays unread.
         """
         left, top, right, bottom = box
         wide, tall = (right - left) / size[0], (bottom - top) / size[1]
         shrink = next((shrink for shrink in SHRINKS if min(wide, tall) >= OVERSAMPLE * shrink), 1)
         file, height = self.file, self.size[1]
         # Two rows more than are needed: colours, stored at half the size, are interpolated from the next.
-        rows = math.ceil(bottom + support * max(1, tall)) + 2 * shrink
+        rows = math.ceil(bottom + REACH[resample] * max(1, tall)) + 2 * shrink
         if self.by_rows and rows <= height - BLOCK:
             file, height = bytearray(file), rows
             file[self.frame + 5 : self.frame + 7] = rows.to_bytes(2, "big")

@@ -10,13 +10,12 @@ from vit_jax.data.images.decode import reading
 from vit_jax.data.images.picture import Box, Jpeg, Part, Picture
 
 RESAMPLES = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}
-SUPPORTS = {"bilinear": 1, "bicubic": 2}
 
 
 def resized(picture: Picture, size: tuple[int, int], resample: str, box: Box) -> Image:
     """Returns `box` of the picture, resized to `size` (width, height); antialiased."""
     if isinstance(picture, Jpeg):
-        picture, box = _decoded(picture, picture.part(box, size, SUPPORTS[resample]))
+        picture, box = _decoded(picture, picture.part(box, size, resample))
     picture = picture.resize(size, RESAMPLES[resample], box)
     if picture.mode != "RGB":  # a grey JPEG: three times as fast to resize before
         picture = picture.convert("RGB")
