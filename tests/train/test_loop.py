@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import PIL.features
 import PIL.Image
 import pytest
 import small
@@ -17,7 +18,7 @@ from small import train
 from vit_jax.data import sources
 from vit_jax.data.images import preprocess
 from vit_jax.errors import UserError
-from vit_jax.train import checkpoints, experiment, steps
+from vit_jax.train import checkpoints, experiment, steps, workdir
 from vit_jax.train.progress import Log
 
 
@@ -231,6 +232,13 @@ def test_data_with_other_classes_is_refused(tmp_path: Path, monkeypatch: pytest.
         train(tmp_path, steps=1, optimizer__schedule={"name": "cosine"})
 
 
+def test_a_run_keeps_its_decoder(tmp_path: Path):
+    before, now = ({"train": {"preprocess": {"kind": "squash", **more}}} for more in ({}, {"decoder": "fast"}))
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    with pytest.raises(UserError, match=r"config.train.preprocess.decoder was None, is fast"):
+        workdir.check(tmp_path, now)
+
+
 def test_another_config_is_refused(tmp_path: Path):
     train(tmp_path, steps=1, optimizer__schedule={"name": "cosine"})
     with pytest.raises(UserError, match=r"another config \(config.seed was 0, is 1\); choose another --workdir"):
@@ -254,6 +262,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path):
 def test_what_lies_beside_a_run(uninterrupted: Path):
     (start,) = json.loads((uninterrupted / "environment.json").read_text())
     assert start["packages"]["jax"] == jax.__version__
+    assert start["libjpeg_turbo"] == PIL.features.version("libjpeg_turbo")
     assert json.loads((uninterrupted / "config.json").read_text())["steps"] == 6
     assert (uninterrupted / "metrics.jsonl").stat().st_size
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vit_jax.data import order, read_ahead
 from vit_jax.data.examples import Source
-from vit_jax.data.images.decode import decode
+from vit_jax.data.images.picture import opened
 from vit_jax.data.images.preprocess import Transform
 from vit_jax.data.order import Order, Sampling
 from vit_jax.data.read_ahead import ReadAhead, join
@@ -182,7 +182,7 @@ _Row = tuple[np.ndarray, int | tuple[int, ...]]  # image and label
 
 def _row(source: Source, transform: Transform, index: int, rng: np.random.Generator) -> _Row:
     example = source[index]
-    return transform(decode(example.image, example.name), rng), example.label
+    return transform(opened(example.image, example.name), rng), example.label
 
 
 def _rows(source: Source, rows: Sequence[_Row]) -> Batch:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import PIL.features
 
 from vit_jax.errors import UserError
 from vit_jax.train.manifest import write_atomically
@@ -21,6 +22,10 @@ from vit_jax.train.manifest import write_atomically
 # What may differ when a run goes on: how it is watched and kept and on how many devices, not what it computes.
 FREE = ("log", "checkpoint", "profile", "threads", "processes", "mesh")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+FAST = (
+    "simplejpeg",
+    "cykooz-resizer",
+)  # used where a preprocess's decoder is "fast"
 
 
 def local(path: str) -> Path:
@@ -109,9 +114,18 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "devices": [str(device) for device in jax.devices()],
         "device_kind": jax.devices()[0].device_kind,
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in (*PACKAGES, *filter(_is_installed, FAST))},
+        "libjpeg_turbo": PIL.features.version_feature("libjpeg_turbo"),  # Pillow's own
         "command": sys.argv,
     }
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _git_commit() -> str | None:

@@ -2,6 +2,8 @@
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import PIL.Image
@@ -24,11 +26,18 @@ def decode(image: bytes | np.ndarray, name: str) -> PIL.Image.Image:
     """
     if isinstance(image, np.ndarray):
         return _from_array(image, name)
-    try:
+    with reading(name):
         picture = PIL.Image.open(io.BytesIO(image))
         picture.load()
         PIL.ImageOps.exif_transpose(picture, in_place=True)
         return _to_rgb(picture, name)
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turns what Pillow raises at an image into an UnreadableImageError that names it."""
+    try:
+        yield
     except UnreadableImageError:
         raise
     except PIL.Image.DecompressionBombError as error:

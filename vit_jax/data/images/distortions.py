@@ -8,7 +8,8 @@ import numpy as np
 
 from vit_jax.data.images import Image
 from vit_jax.data.images.erase import Erase
-from vit_jax.data.images.preprocess import Picture, Transform
+from vit_jax.data.images.picture import Picture
+from vit_jax.data.images.preprocess import Transform
 from vit_jax.data.images.randaugment import RandAugment
 from vit_jax.errors import UserError, construct, pick
 

@@ -1,0 +1,324 @@
+"""How many images a second one core makes for training: here, by tf.data as the peers use it, and by Pillow in threads.
+
+    pip install -e .[fast,golden]    # tensorflow-cpu is for the peers alone
+    python benchmarks/input.py [--data FOLDER] [--seconds 2] [--rounds 5]
+
+Everywhere the same work: an encoded JPEG from memory, an Inception crop of 5% to 100% of its area, bilinear resizing,
+a flip, a batch. From 500 x 375 to 224 pixels: pictures of 1/f noise and sharp-edged things (tests/photos.py), quality
+90, about 97 KB each. With --data, from its JPEGs (CIFAR-10's, say) to 384 pixels, as configs/finetune.py, and to 32.
+
+Every way runs in a process of its own, pinned to one core and again to two, and they take turns in several rounds. By
+one core the figure is images per second of processor time, of all threads; by two, per second on the clock. Ratios are
+to big_vision's in the same round: the median, the least and the most.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL.features
+import PIL.Image
+
+from vit_jax.data import pipeline
+from vit_jax.data.examples import Example
+from vit_jax.data.images import Image, preprocess
+from vit_jax.data.images.picture import Picture
+
+BATCH = 64
+PHOTOS = 64
+FEWER = 25  # of the files in a folder, one in so many
+Batches = Iterator[object]
+Way = Callable[[list[bytes], int, int], Batches]  # of these files, at this size, with so many threads
+
+
+class Jpegs:
+    """Files in memory as a source, again and again."""
+
+    class_names: tuple[str, ...] = ("",)
+    most_labels: int | None = None
+
+    def __init__(self, files: list[bytes]):
+        self.files = files
+
+    def __len__(self) -> int:
+        return 1_000_000
+
+    def __getitem__(self, index: int) -> Example:
+        return Example(self.files[index % len(self.files)], 0, "")
+
+
+def ours(decoder: str) -> Way:
+    """Returns the way of this project, from a source to batches."""
+
+    def batches(files: list[bytes], size: int, threads: int) -> Batches:
+        transform = preprocess.build("inception_crop", (size, size), decoder=decoder)
+        with pipeline.training(Jpegs(files), transform, BATCH, 0, threads).since(0) as ahead:
+            yield from ahead
+
+    return batches
+
+
+class Nothing:
+    """All that Python does for an Inception crop, and no pixel."""
+
+    def __init__(self, size: int):
+        self.crop = preprocess.InceptionCrop((size, size))
+        self.image = np.zeros((size, size, 3), np.uint8)
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
+        """Returns the same image always."""
+        width, height = picture.size
+        self.crop.draw_box(height, width, rng)
+        rng.random()
+        return self.image
+
+
+def nothing(files: list[bytes], size: int, threads: int) -> Batches:
+    """The pipeline of this project around a decoder that does nothing: what Python and the copying cost."""
+    with pipeline.training(Jpegs(files), Nothing(size), BATCH, 0, threads).since(0) as ahead:
+        yield from ahead
+
+
+def pillow(files: list[bytes], size: int, threads: int) -> Batches:
+    """Pillow in threads, as torchvision's RandomResizedCrop and flip call it; antialiased."""
+    crop = preprocess.InceptionCrop((size, size))
+
+    def image(number: int) -> np.ndarray:
+        rng = np.random.default_rng(number)
+        picture = PIL.Image.open(io.BytesIO(files[number % len(files)])).convert("RGB")
+        picture = picture.crop(crop.draw_box(picture.height, picture.width, rng))
+        picture = picture.resize((size, size), PIL.Image.Resampling.BILINEAR)
+        if rng.random() < 0.5:
+            picture = picture.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(picture)
+
+    with ThreadPoolExecutor(threads) as pool:
+        start = 0
+        while True:
+            yield np.stack(list(pool.map(image, range(start, start + BATCH))))
+            start += BATCH
+
+
+def big_vision(antialias: bool, to_float: bool) -> Way:
+    """Returns big_vision's way: input_pipeline.make_for_train and pp/ops_image.py (0127fb6).
+
+    `to_float` adds its value_range(-1, 1), which every config of it has; without, images stay uint8, as here.
+    """
+
+    def batches(files: list[bytes], size: int, threads: int) -> Batches:
+        del threads  # its own: 100 calls at a time
+        tf = tensorflow()
+
+        def preprocessed(file: Any) -> Any:
+            begin, crop, _ = inception_box(tf, tf.image.extract_jpeg_shape(file), aspect_ratio_range=(0.75, 1.33))
+            (top, left, _), (height, width, _) = tf.unstack(begin), tf.unstack(crop)
+            image = tf.image.decode_and_crop_jpeg(file, tf.stack([top, left, height, width]), channels=3)
+            image = tf.image.resize(image, (size, size), method="bilinear", antialias=antialias)
+            image = tf.image.random_flip_left_right(tf.cast(tf.clip_by_value(image, 0, 255), tf.uint8))
+            return tf.cast(image, tf.float32) / 255 * 2 - 1 if to_float else image
+
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = 48
+        options.threading.max_intra_op_parallelism = 1
+        options.experimental_optimization.inject_prefetch = False
+        data = tf.data.Dataset.from_tensor_slices(files).with_options(options).repeat()
+        data = data.map(preprocessed, num_parallel_calls=100).batch(BATCH, drop_remainder=True)
+        return iter(data.prefetch(2))
+
+    return batches
+
+
+def google_research(files: list[bytes], size: int, threads: int) -> Batches:
+    """The published ViT's way: vit_jax/input_pipeline.py of google-research/vision_transformer (c6de1e5)."""
+    del threads  # its own: AUTOTUNE
+    tf = tensorflow()
+
+    def preprocessed(file: Any) -> Any:
+        image = tf.image.decode_jpeg(file, channels=3)
+        begin, crop, _ = inception_box(tf, tf.shape(image))
+        image = tf.slice(image, begin, crop)
+        image.set_shape([None, None, 3])
+        image = tf.image.resize(image, (size, size))
+        if tf.random.uniform(shape=[]) > 0.5:
+            image = tf.image.flip_left_right(image)
+        return (image - 127.5) / 127.5
+
+    data = tf.data.Dataset.from_tensor_slices(files).repeat()
+    return iter(data.map(preprocessed, tf.data.AUTOTUNE).batch(BATCH, drop_remainder=True).prefetch(1))
+
+
+def inception_box(tf: Any, shape: Any, **options: Any) -> Any:
+    """Returns what both peers draw: begin, size and box of a crop."""
+    return tf.image.sample_distorted_bounding_box(
+        shape,
+        tf.zeros([0, 0, 4], tf.float32),
+        area_range=(0.05, 1.0),
+        min_object_covered=0,
+        use_image_if_no_bounding_boxes=True,
+        **options,
+    )
+
+
+def tensorflow() -> Any:
+    """Returns the library, told to be quiet."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    return importlib.import_module("tensorflow")
+
+
+class Contestant(NamedTuple):
+    """A way, and the packages that it takes, whose versions are printed."""
+
+    way: Way
+    packages: tuple[str, ...]
+
+
+REFERENCE = "tf.data, big_vision"
+CONTESTANTS = {
+    REFERENCE: Contestant(big_vision(antialias=False, to_float=False), ("tensorflow",)),
+    "the same, to float32": Contestant(big_vision(antialias=False, to_float=True), ("tensorflow",)),
+    "the same, antialiased": Contestant(big_vision(antialias=True, to_float=False), ("tensorflow",)),
+    "tf.data, google-research": Contestant(google_research, ("tensorflow",)),
+    "Pillow in threads": Contestant(pillow, ("PIL",)),
+    'vit_jax, decoder "pil"': Contestant(ours("pil"), ("PIL",)),
+    'vit_jax, decoder "fast"': Contestant(ours("fast"), ("simplejpeg", "cykooz_resizer")),
+    "vit_jax, nothing decoded": Contestant(nothing, ("numpy",)),
+}
+
+
+class Turn(NamedTuple):
+    """What a way did in its turn: images, seconds of processor time and on the clock."""
+
+    images: int
+    processor: float
+    clock: float
+
+
+class Process:
+    """A process that makes batches in one way, when it is its turn."""
+
+    def __init__(self, name: str, files: Path, size: int, cores: int):
+        command = [sys.executable, __file__, "--child", name, str(files), str(size), str(cores)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def turn(self, seconds: float) -> Turn:
+        """Returns what it does in so many seconds."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        return Turn(*json.loads(self.process.stdout.readline()))
+
+    def end(self) -> None:
+        """Ends it."""
+        self.process.communicate()
+
+
+def child(name: str, files: str, size: str, cores: str) -> None:
+    """Takes a turn for every line of standard input, which says how many seconds it has."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(cores) :])
+    way, contents = CONTESTANTS[name].way, pickle.loads(Path(files).read_bytes())
+    for line in sys.stdin:
+        batches = way(contents, int(size), int(cores))
+        for _ in range(3):  # what runs ahead of the one who asks is full then, and again at the end
+            next(batches)
+        images, processor, clock = 0, time.process_time(), time.perf_counter()
+        while time.perf_counter() < clock + float(line):
+            next(batches)
+            images += BATCH
+        print(json.dumps([images, time.process_time() - processor, time.perf_counter() - clock]), flush=True)
+        del batches
+
+
+Turns = dict[str, list[Turn]]  # by way, in the order of rounds
+
+
+def measured(names: list[str], files: Path, size: int, cores: int, seconds: float, rounds: int) -> Turns:
+    """Returns the turns of every way."""
+    processes = {name: Process(name, files, size, cores) for name in names}
+    for process in processes.values():
+        process.turn(0.5)  # which loads libraries, and compiles
+    turns = {name: [] for name in names}
+    for _ in range(rounds):
+        for name, process in processes.items():
+            turns[name].append(process.turn(seconds))
+    for process in processes.values():
+        process.end()
+    return turns
+
+
+def photos() -> list[bytes]:
+    """Returns JPEGs of 500 x 375 pixels."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    made, rng = importlib.import_module("photos"), np.random.default_rng(0)
+    return [made.encoded(made.photo(375, 500, rng), quality=90) for _ in range(PHOTOS)]
+
+
+def rate(turn: Turn, cores: int) -> float:
+    """Returns images a second: of processor time, or on the clock of several cores."""
+    return turn.images / (turn.processor if cores == 1 else turn.clock)
+
+
+def cells(turns: Turns, name: str, cores: int) -> str:
+    """Returns images a second, and the ratio to the reference, as two cells of a table's row."""
+    rates = [rate(turn, cores) for turn in turns[name]]
+    if REFERENCE not in turns:
+        return f"{statistics.median(rates):,.0f} | –"
+    ratios = [ours / rate(turn, cores) for ours, turn in zip(rates, turns[REFERENCE], strict=True)]
+    extremes = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+    return f"{statistics.median(rates):,.0f} | {extremes}"
+
+
+def main() -> None:
+    """Prints a table for each kind of images."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="a folder of JPEGs, in folders or not")
+    parser.add_argument("--seconds", type=float, default=2, help="of a turn (default 2)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each way (default 5)")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        child(*given.child)
+        return
+    names = [name for name, each in CONTESTANTS.items() if all(map(importlib.util.find_spec, each.packages))]
+    print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores; {versions(names)}")
+    kinds = [("500 x 375, 224", photos(), 224)]
+    if given.data:
+        files = [path.read_bytes() for path in sorted(Path(given.data).rglob("*.jp*g"))[::FEWER]]
+        kinds += [(f"{given.data}, 384", files, 384), (f"{given.data}, 32", files, 32)]
+    for title, files, size in kinds:
+        print(
+            f"\n{title} pixels; {len(files):,} files of {statistics.mean(map(len, files)) / 1000:.1f} KB on average\n"
+        )
+        print("| | images/s of one core | ratio | images/s by two cores | ratio |\n|---|---|---|---|---|")
+        with tempfile.NamedTemporaryFile() as place:
+            Path(place.name).write_bytes(pickle.dumps(files))
+            both = [measured(names, Path(place.name), size, cores, given.seconds, given.rounds) for cores in (1, 2)]
+        for name in names:
+            print(f"| {name} | {cells(both[0], name, 1)} | {cells(both[1], name, 2)} |", flush=True)
+
+
+def versions(names: list[str]) -> str:
+    """Returns what these ways are made of, with its version."""
+    modules = {package for name in names for package in CONTESTANTS[name].packages}
+    distributions = importlib.metadata.packages_distributions()
+    named = {distribution for module in modules for distribution in distributions[module]}
+    listed = [f"{each} {importlib.metadata.version(each)}" for each in sorted(named)]
+    return ", ".join([*listed, f"libjpeg-turbo {PIL.features.version_feature('libjpeg_turbo')} in Pillow"])
+
+
+if __name__ == "__main__":
+    main()
