@@ -42,7 +42,12 @@ def get_config(argument: str = "") -> ConfigDict:
     config.source = prepared if data == "imagenet2012" else {"kind": "folder", "path": ""}
     config.train = {
         "split": "train[:99%]",
-        "preprocess": {"kind": "inception_crop", "area": (0.3, 1.0) if small else (0.05, 1.0), "flip": True},
+        "preprocess": {
+            "kind": "inception_crop",
+            "area": (0.3, 1.0) if small else (0.05, 1.0),
+            "flip": True,
+            "decoder": "pil",
+        },
         "augment": {},
         "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }

@@ -100,7 +100,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.train = {
         "split": f"train[:{kept}]",
         # the published code: Inception crop and flip
-        "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
+        "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True, "decoder": "pil"},
         "augment": {},
         "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }

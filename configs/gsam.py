@@ -31,7 +31,7 @@ def get_config(model: str = "b32") -> ConfigDict:
     config.source = {"kind": "tfds", "name": "imagenet2012", "data_dir": ""}
     config.train = {
         "split": "train[:99%]",
-        "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
+        "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True, "decoder": "pil"},
         "augment": {},  # none: flat minima do instead
         "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }

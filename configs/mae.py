@@ -54,6 +54,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "area": (0.08, 1.0) if tuning else (0.2, 1.0),
             "flip": True,
             "resample": "bicubic",
+            "decoder": "pil",
         },
         "augment": {"randaugment": {"layers": 2, "magnitude": 9}, "erase": {"probability": 0.25}} if tuning else {},
         "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},

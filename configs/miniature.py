@@ -26,7 +26,7 @@ STAGES = {
     "scratch": (24, 32, 200, 3e-3, 30),
 }
 # Mild: digits fill their 8 x 8 pixels, and fractals vary enough by themselves.
-CROP = {"kind": "inception_crop", "area": (0.75, 1.0), "ratio": (0.85, 1.18), "flip": False}
+CROP = {"kind": "inception_crop", "area": (0.75, 1.0), "ratio": (0.85, 1.18), "flip": False, "decoder": "pil"}
 
 
 def get_config(argument: str = "pretrain") -> ConfigDict:

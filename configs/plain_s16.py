@@ -29,7 +29,7 @@ def get_config(epochs: str = "90") -> ConfigDict:
     config.source = {"kind": "tfds", "name": "imagenet2012", "data_dir": ""}
     config.train = {
         "split": "train[:99%]",
-        "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
+        "preprocess": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True, "decoder": "pil"},
         "augment": {"randaugment": {"layers": 2, "magnitude": 10}},
         "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }

@@ -30,7 +30,7 @@ def get_config(size: str = "") -> ConfigDict:
     config.source = {"kind": "folder", "path": ""}
     config.train = {
         "split": "train[:95%]",
-        "preprocess": {"kind": "inception_crop", "area": (0.3, 1.0), "flip": True},
+        "preprocess": {"kind": "inception_crop", "area": (0.3, 1.0), "flip": True, "decoder": "pil"},
         "augment": {},
         "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},
     }

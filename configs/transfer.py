@@ -45,9 +45,9 @@ DATA = {
 }
 # 384 of 448 pixels.
 CROPS = {
-    "inception": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True},
-    "short_side": {"kind": "random_crop", "crop_ratio": 384 / 448, "squash": False, "flip": True},
-    "squash": {"kind": "random_crop", "crop_ratio": 384 / 448, "squash": True, "flip": True},
+    "inception": {"kind": "inception_crop", "area": (0.05, 1.0), "flip": True, "decoder": "pil"},
+    "short_side": {"kind": "random_crop", "crop_ratio": 384 / 448, "squash": False, "flip": True, "decoder": "pil"},
+    "squash": {"kind": "random_crop", "crop_ratio": 384 / 448, "squash": True, "flip": True, "decoder": "pil"},
 }
 LENGTHS = {"short": 0, "long": 1}
 

@@ -54,6 +54,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "crop_ratio": 1.0 if task in UNCROPPED else 384 / 448,
             "squash": True,
             "flip": task not in UNFLIPPED,
+            "decoder": "pil",
         },
         "augment": {},
         "sampling": {"repeats": 1, "balance": 0.0, "unreadable_share": 0.001},

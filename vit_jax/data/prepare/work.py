@@ -7,8 +7,6 @@ import importlib
 import multiprocessing
 import os
 import shlex
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +17,7 @@ from vit_jax.data.examples import Source
 from vit_jax.data.prepare import files, manifest, plan
 from vit_jax.data.prepare.plan import Plan
 from vit_jax.data.prepare.shards import UNFINISHED, Shards
+from vit_jax.data.workers import serve_parent
 from vit_jax.errors import UserError
 
 Splits: TypeAlias = Mapping[str, "Making"]
@@ -143,22 +142,14 @@ def _make(splits: Splits, job: Job) -> None:
 
 
 def _start(splits: Splits) -> None:
-    """Readies a worker process: what it makes shards of, and that it never outlives the one who started it."""
+    """Readies a worker process for what it makes shards of."""
     global _splits
     _splits = splits
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    serve_parent()
 
 
 def _make_here(job: Job) -> None:
     _make(_splits, job)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 _splits: Splits = {}  # in a worker process
