@@ -141,7 +141,7 @@ def main() -> int:
             "table, JSONL": ({"kind": "table", "path": str(folder / "jsonl")}, "train"),
             "webdataset": ({"kind": "webdataset", "path": str(folder / "tars")}, "train"),
             "array_record": ({"kind": "array_record", "path": shards}, given.split),
-            "tfds": ({"kind": "tfds", "path": shards}, given.split),
+            "tfds": ({"kind": "tfds", "name": "images", "data_dir": shards}, given.split),
             "arrays": ({"kind": "arrays", "path": str(folder / "arrays.npz")}, "train"),
         }
         if importlib.util.find_spec("datasets"):

@@ -104,7 +104,8 @@ def serving(buckets):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body in one packet
+        wbufsize = -1  # head and body in one packet, and no packet waits for another's receipt
+        disable_nagle_algorithm = True
 
         def do_GET(self):  # noqa: N802
             status, headers, body = buckets.answer(self.path, self.headers)

@@ -63,6 +63,21 @@ def test_hard_decisions_are_the_teachers_likeliest_class():
     np.testing.assert_allclose(hard(jnp.asarray(student), jnp.asarray(teacher), 1.0), expected, rtol=1e-5)
 
 
+def test_several_labels_share_what_the_labels_say():
+    several = jnp.asarray([[0, 2], [1, -1], [-1, -1], [3, 0], [2, 2], [3, 1]], jnp.int32)
+    shared = np.array([[1, 0, 1, 0], [0, 2, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1], [0, 0, 2, 0], [0, 1, 0, 1]]) / 2
+    objective = distillation(label_share=0.5)
+    prepared = objective.prepare(batch() | {"label": several}, jax.random.key(0))
+    np.testing.assert_array_equal(prepared["target"], shared)
+    parameters = redrawn(STUDENT)
+    found = objective.losses(parameters, prepared, None)
+    by_teacher = distillation().losses(parameters, prepared, None)["loss"]
+    logits = np.asarray(models.apply(STUDENT, parameters, prepared["image"], None))
+    by_label = -(shared * scipy.special.log_softmax(logits, axis=1)).sum(axis=1)
+    np.testing.assert_allclose(found["loss"], (by_teacher + by_label) / 2, rtol=1e-4)
+    np.testing.assert_array_equal(found["accuracy"], shared[np.arange(6), logits.argmax(axis=1)] > 0)
+
+
 @pytest.mark.slow
 def test_a_student_that_is_its_teacher_has_nothing_to_learn():
     objective = distillation(MASTER)

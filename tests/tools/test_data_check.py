@@ -9,7 +9,10 @@ import pytest
 from pages import Page
 
 from vit_jax.__main__ import main
-from vit_jax.tools import contact_sheet
+from vit_jax.data import sources
+from vit_jax.data.check.findings import findings
+from vit_jax.data.examples import Arrays
+from vit_jax.tools import check, contact_sheet
 from vit_jax.tools.contact_sheet import Row, Tile
 
 LONG = "great grey owl, great gray owl, Strix nebulosa & <b>others</b>"
@@ -52,6 +55,15 @@ def test_clean_data_is_said_to_be_and_its_numbers_are_right(clean, tmp_path, cap
     np.testing.assert_allclose(report["std"], std, atol=5.1e-5)
     assert f"--config.value_range.mean=({','.join(f'{value:.4f}' for value in mean)}) " in out
     assert not (tmp_path / "runs/data-check/birds/findings.png").exists(), "of classes there is no picture"
+
+
+def test_an_empty_class_folder_is_an_error_that_is_listed(clean, tmp_path, capsys):
+    (clean / "train" / "kite").mkdir()
+    code, out, _ = said(capsys, f"--data={clean}", f"--out={tmp_path / 'out'}")
+    assert code == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["splits"]["train"]["classes"]["kite"] == 0
+    assert "kite" in out
 
 
 def test_flaws_are_named_and_counted_and_end_with_one(clean, tmp_path, capsys):
@@ -111,6 +123,19 @@ def test_a_config_names_source_splits_and_size(tmp_path, capsys):
     leaks = [told for told in report["findings"] if told["kind"] == "leakage"]
     assert [told["says"] for told in leaks] == ["pairs of copies in train[:50] and train[20:60]"]
     assert leaks[0]["count"] == 30
+
+
+def test_a_class_that_only_the_examination_has_is_an_error(monkeypatch):
+    """Splits may come with classes of their own: labels are then counted in those of both."""
+    images = np.zeros((2, 8, 8), np.uint8)
+    splits = {"train": Arrays(images, [0, 1], ["cat", "dog"]), "test": Arrays(images, [1, 0], ["dog", "emu"])}
+    monkeypatch.setitem(sources.SOURCES, "held", lambda split: splits[split])
+    opened = check.open_splits({"kind": "held"}, ("train", "test"))
+    assert opened["train"].class_names == opened["test"].class_names == ("cat", "dog", "emu")
+    assert [example.label for example in opened["test"]] == [2, 1]
+    surveys = check.read(opened, 1)
+    empty = [each for each in findings(surveys, ("cat", "dog", "emu")) if each.kind == "empty_class"]
+    assert [(each.level, each.classes) for each in empty] == [("error", ["emu"]), ("warning", ["cat"])]
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,10 @@ def send(number: signal.Signals, at_step: int, monkeypatch: pytest.MonkeyPatch):
     """Sends this process a signal while a step is under way."""
     original = Log.training
 
-    def training(self, step, metrics):
+    def training(self, step, metrics, unreadable):
         if step == at_step:
             os.kill(os.getpid(), number)
-        original(self, step, metrics)
+        original(self, step, metrics, unreadable)
 
     monkeypatch.setattr(Log, "training", training)
 

@@ -49,10 +49,10 @@ def same_arrays(one: Path, other: Path) -> None:
 def test_interrupted_and_resumed_is_uninterrupted(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     original = Log.training
 
-    def training(self, step, metrics):
+    def training(self, step, metrics, unreadable):
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        original(self, step, metrics)
+        original(self, step, metrics, unreadable)
 
     with monkeypatch.context() as patch:
         patch.setattr(Log, "training", training)

@@ -64,20 +64,24 @@ def is_prefix(path: str) -> bool:
     return bool(found and found.get("items"))
 
 
-def names_below(path: str) -> Iterator[str]:
-    """Yields the names of the objects below `path`, relative to it; each page has the deadline to itself."""
+def names_below(path: str, delimiter: str = "") -> Iterator[str]:
+    """Yields the names of the objects below `path`, relative to it; each page has the deadline to itself.
+
+    With the delimiter "/", only those directly below it, and those of the folders there, with a slash at the end.
+    """
     bucket, name = _bucket_and_name(path)
     prefix = _prefix(name)
-    page = {"prefix": prefix, "maxResults": "5000", "fields": "nextPageToken,items(name)"}
+    query = {"prefix": prefix, "delimiter": delimiter, "fields": "nextPageToken,prefixes,items(name)"}
     while True:
-        answer = _ask(path, f"{bucket}/o", **page)
+        answer = _ask(path, f"{bucket}/o", **query)
         if answer is None:
             raise UserError(f'"{path}" does not exist: there is no bucket "{bucket}"; check the name')
-        # A name that ends in a slash is an empty folder's, as the console makes them.
+        yield from (folder.removeprefix(prefix) for folder in answer.get("prefixes", ()))
+        # An object whose name ends in a slash is an empty folder, as the console makes them.
         yield from (i["name"].removeprefix(prefix) for i in answer.get("items", ()) if not i["name"].endswith("/"))
         if "nextPageToken" not in answer:
             return
-        page["pageToken"] = answer["nextPageToken"]
+        query["pageToken"] = answer["nextPageToken"]
 
 
 def deadline() -> float:
@@ -141,7 +145,8 @@ def _describe(path: str, fields: str) -> dict[str, Any] | None:
 
 def _ask(path: str, resource: str, **query: str) -> dict[str, Any] | None:
     """Returns what Cloud Storage's JSON API says of a resource, None where there is none; trying again until late."""
-    url = f"{_address()}/storage/v1/b/{resource}?{urllib.parse.urlencode(query)}"
+    said = urllib.parse.urlencode({key: value for key, value in query.items() if value})
+    url = f"{_address()}/storage/v1/b/{resource}?{said}"
     seconds = deadline()
     late = time.monotonic() + seconds
     pause = 0.25

@@ -45,6 +45,16 @@ def is_folder(path: str) -> bool:
     return bucket.is_prefix(path) if is_remote(path) else os.path.isdir(os.path.expanduser(path))
 
 
+def folders_in(path: str) -> list[str]:
+    """Returns the names of the folders in a folder, sorted; not the hidden ones. Raises UserError as `files_below`."""
+    if is_remote(path):
+        names = [name for name in bucket.names_below(path, "/") if name.endswith("/")]
+    else:
+        with _local_errors(path), os.scandir(os.path.expanduser(path)) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    return sorted(name.rstrip("/") for name in names if not name.startswith("."))
+
+
 def files_below(path: str) -> list[str]:
     """Returns the files at any depth in a folder, relative to it, parted by "/", sorted; not the hidden ones.
 

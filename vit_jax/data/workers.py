@@ -117,8 +117,7 @@ _making: Callable[[int, range], tuple[Unreadable, ...]]
 def _begin(read: Read, memory: Any, size: int, layout: Layout) -> None:
     """Prepares a worker process."""
     global _making
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that reads from this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    serve_parent()
 
     def make(slot: int, places: range) -> tuple[Unreadable, ...]:
         piece = read(places)
@@ -131,6 +130,12 @@ def _begin(read: Read, memory: Any, size: int, layout: Layout) -> None:
 
 def _make(slot: int, places: range) -> tuple[Unreadable, ...]:
     return _making(slot, places)
+
+
+def serve_parent() -> None:
+    """Has this process, a worker, leave Ctrl-C to the one that started it, and end when that one does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

@@ -12,10 +12,12 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     >>> average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]))
     0.8333...
     """
-    order = np.argsort(-scores, kind="stable")
-    last_of_score = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    found = np.cumsum(positive[order])[last_of_score]
-    return float((np.diff(found, prepend=0) * found / (last_of_score + 1)).sum() / found[-1])
+    of_positive = np.sort(scores[positive])
+    # First how many images reach just so many of the positive scores, then how many are as high as each of these.
+    reached = np.bincount(np.searchsorted(of_positive, scores, side="right"), minlength=len(of_positive) + 1)
+    as_high = reached[:0:-1].cumsum()[::-1]
+    positive_as_high = len(of_positive) - np.searchsorted(of_positive, of_positive, side="left")
+    return float((positive_as_high / as_high).mean())
 
 
 class Ranking:
@@ -33,10 +35,12 @@ class Ranking:
     def mean_average_precision(self) -> float:
         """Returns the mean over the classes that an image has; those that none has are left out."""
         labels = np.concatenate(self._labels)
-        means = [
-            average_precision(
-                np.concatenate([scores[:, label] for scores in self._scores]), (labels == label).any(axis=1)
-            )
-            for label in np.unique(labels[labels >= 0])
-        ]
+        rows, places = np.nonzero(labels >= 0)
+        found = labels[rows, places]
+        means = []
+        for label in np.unique(found):
+            positive = np.zeros(len(labels), bool)
+            positive[rows[found == label]] = True
+            scores = np.concatenate([batch[:, label] for batch in self._scores])
+            means.append(average_precision(scores, positive))
         return float(np.mean(means))

@@ -47,11 +47,12 @@ def targets_of(labels: Labels, classes: int, loss: str) -> Targets:
     return SEVERAL[loss](jax.nn.one_hot(labels, classes).max(axis=1))
 
 
-def are_hit(logits: Logits, targets: Targets) -> Losses:
-    """Returns 1 where the likeliest class has the largest share of the target, be it one of several; 0 elsewhere."""
-    share = jnp.take_along_axis(targets, logits.argmax(axis=-1, keepdims=True), axis=-1)
-    largest = targets.max(axis=-1, keepdims=True)
-    return ((share == largest) & (largest > 0)).astype(jnp.float32).squeeze(axis=-1)
+def are_hit(logits: Logits, batch: dict[str, jax.Array]) -> Losses:
+    """Returns 1 where the likeliest class is the target's, or one that is `right` in a batch of several labels."""
+    named = logits.argmax(axis=-1)
+    if "right" not in batch:
+        return (named == batch["target"].argmax(axis=-1)).astype(jnp.float32)
+    return jnp.take_along_axis(batch["right"], named[:, None], axis=-1).squeeze(axis=-1).astype(jnp.float32)
 
 
 static = partial(flax.struct.field, pytree_node=False)
@@ -93,13 +94,20 @@ class Classification:
         return models.initial(self.model, key, image_size)
 
     def prepare(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-        """Returns `image` as normalised floats and `target` as a share for each class."""
+        """Returns `image` as normalised floats and `target` as a share for each class.
+
+        Of images that may have several labels also `right`, true for the classes with the largest share.
+        """
         images = augment.normalize(batch["image"], self.mean, self.std)
-        targets = targets_of(batch["label"], self.model.classes, self.loss)
-        smooth = optax.smooth_labels(targets, self.label_smoothing)
-        targets = jnp.where(targets.any(axis=-1, keepdims=True), smooth, 0.0)
+        labels = batch["label"]
+        targets = optax.smooth_labels(targets_of(labels, self.model.classes, self.loss), self.label_smoothing)
+        if labels.ndim == 2:
+            targets = jnp.where((labels >= 0).any(axis=-1, keepdims=True), targets, 0.0)
         images, targets = self.mixed(images, targets, key)
-        return {"image": images, "target": targets}
+        prepared = {"image": images, "target": targets}
+        if labels.ndim == 2:
+            prepared["right"] = (targets == targets.max(axis=-1, keepdims=True)) & (targets > 0)
+        return prepared
 
     def mixed(self, images: Images, targets: Targets, key: jax.Array) -> tuple[Images, Targets]:
         """Returns images and targets, each mixed with another of the batch as `mixup` and `cutmix` have it."""
@@ -115,4 +123,4 @@ class Classification:
     def losses(self, parameters: Parameters, batch: dict[str, jax.Array], key: jax.Array | None) -> dict[str, Losses]:
         """Returns the `loss`, and as `accuracy` 1 where the likeliest class is the target's, or one of several."""
         logits = models.apply(self.model, parameters, batch["image"], key)
-        return {"loss": LOSSES[self.loss](logits, batch["target"]), "accuracy": are_hit(logits, batch["target"])}
+        return {"loss": LOSSES[self.loss](logits, batch["target"]), "accuracy": are_hit(logits, batch)}

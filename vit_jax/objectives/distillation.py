@@ -88,7 +88,7 @@ class Distillation:
         return models.initial(self.model, key, image_size)
 
     def prepare(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-        """Returns `image` as normalised floats and `target` as a share for each class, as classification does."""
+        """Returns what classification does: `image` as normalised floats, `target` as a share for each class."""
         return Classification(self.model, self.mean, self.std, mixup=self.mixup, cutmix=self.cutmix).prepare(batch, key)
 
     def losses(self, parameters: Parameters, batch: dict[str, jax.Array], key: jax.Array | None) -> dict[str, Losses]:
@@ -101,6 +101,6 @@ class Distillation:
         by_label = softmax_cross_entropy(logits, batch["target"])
         return {
             "loss": (1 - self.label_share) * by_teacher + self.label_share * by_label,
-            "accuracy": are_hit(logits, batch["target"]),
+            "accuracy": are_hit(logits, batch),
             "agreement": (logits.argmax(axis=-1) == wanted.argmax(axis=-1)).astype(jnp.float32),
         }

@@ -11,12 +11,11 @@ import rich.console
 import rich.markup
 import rich.progress
 
-from vit_jax import data
 from vit_jax.data import sources
 from vit_jax.data.check import duplicates, reading
 from vit_jax.data.check.findings import findings
 from vit_jax.data.check.reading import Survey
-from vit_jax.data.examples import Source
+from vit_jax.data.examples import Relabelled, Source
 from vit_jax.data.sources import folder
 from vit_jax.errors import UserError, construct
 from vit_jax.tools import check_page, check_report, configuration
@@ -53,13 +52,13 @@ def check(arguments: list[str]) -> int:
     else:
         asked = of_config(given.config, configuration.changed(given.config, left, parser).to_dict())
     splits = tuple(given.splits.split(",")) if given.splits else asked.splits
+    opened = open_splits(asked.section, splits)
     output = Path(given.out or f"runs/data-check/{asked.name}")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {output}: {error.strerror}; choose another --out") from None
 
-    opened = open_splits(asked.section, splits)
     surveys = read(opened, given.processes)
     found = findings(surveys, opened[splits[0]].class_names, asked.image_size, given.alike)
     checked = Checked(asked.name, opened, surveys, found)
@@ -95,9 +94,14 @@ def of_config(argument: str, config: Mapping[str, Any]) -> Asked:
 
 
 def open_splits(section: Mapping[str, Any], splits: tuple[str, ...]) -> dict[str, Source]:
-    """Returns the splits of a source by name, all with the classes of the first; raises UserError as sources do."""
+    """Returns the splits of a source by name, all with the classes of all; raises UserError as sources do."""
+    if section["kind"] == "folder":
+        section = {**section, "empty_classes": True}  # a finding, not the end
     opened = {split: construct(sources.build, "config.source", split=split, **section) for split in splits}
-    return {split: data.with_classes(source, opened[splits[0]].class_names) for split, source in opened.items()}
+    names = tuple(dict.fromkeys(name for source in opened.values() for name in source.class_names))
+    return {
+        split: source if source.class_names == names else Relabelled(source, names) for split, source in opened.items()
+    }
 
 
 def read(opened: Mapping[str, Source], processes: int) -> dict[str, Survey]:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vit_jax.errors import UserError
+from vit_jax.errors import UserError, construct
 from vit_jax.tools import configuration
 from vit_jax.tools.arguments import Parser
 
@@ -35,10 +35,15 @@ def prepare(arguments: list[str]) -> int:
 
     from vit_jax.data import sources
     from vit_jax.data.prepare import plan, work
+    from vit_jax.data.sources import folder
 
     section = config["source"] if config else {"kind": given.kind, "path": given.data}
-    splits = read_splits(given.splits or (_splits_of(config) if config else "train,val"))
-    opened = {name: sources.build(split=split, **section) for name, split in splits.items()}
+    if config:
+        usual = _splits_of(config)
+    else:
+        usual = ",".join(folder.splits(given.data)) if given.kind == "folder" else "train,val"
+    splits = read_splits(given.splits or usual)
+    opened = {name: construct(sources.build, "config.source", split=split, **section) for name, split in splits.items()}
     name = given.name or _as_name(section.get("name") or section.get("path") or section["kind"])
     settled = plan.settle(name, opened, section, given.short_side, given.skip_bad, given.shards)
     for split, terms in settled.splits.items():
@@ -55,21 +60,21 @@ def read_command(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, An
     parser.add_argument("--kind", default="folder", help="what PATH is instead, such as webdataset (default: folder)")
     configuration.add_to(parser)
     parser.add_argument("--tfds", metavar="NAME", help="a dataset of the TensorFlow Datasets catalogue, by its builder")
-    parser.add_argument("--data_dir", metavar="DIR", default="", help="where to prepare it (default: tfds' own)")
+    parser.add_argument("--data-dir", metavar="DIR", default="", help="where to prepare it (default: tfds' own)")
     parser.add_argument("--tfrecord", metavar="DIR", help="a dataset that tfds prepared as TFRecord")
     parser.add_argument("--out", metavar="DIR", help="the folder to write")
     parser.add_argument(
         "--splits",
-        help='as in train,val or "train[:90%%]" (default: train,val; of a config: those that it names)',
+        help='as in train,val or "train[:90%%]" (default: those of the folder; of a config: those that it names)',
     )
     parser.add_argument("--name", help="what the files' names begin with (default: that of the data)")
     parser.add_argument(
-        "--short_side", type=int, default=0, metavar="N", help="shrinks images whose shorter side is above N pixels"
+        "--short-side", type=int, default=0, metavar="N", help="shrinks images whose shorter side is above N pixels"
     )
     parser.add_argument("--shards", type=int, default=0, metavar="N", help="of each split (default: one for 256 MB)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="of this machine (default 1)")
     parser.add_argument("--beam", metavar="OPTIONS", help='runs on Apache Beam, as in --beam="--runner=DirectRunner"')
-    parser.add_argument("--skip_bad", action="store_true", help="leaves out images that cannot be decoded, and says so")
+    parser.add_argument("--skip-bad", action="store_true", help="leaves out images that cannot be decoded, and says so")
     given, left = parser.parse_known_args(arguments)
     if sum(map(bool, (given.data, given.config, given.tfds, given.tfrecord))) != 1:
         raise UserError("give one of --data, --config, --tfds and --tfrecord, as in --data=photos --out=prepared")
@@ -86,7 +91,7 @@ def _refuse_unread(parser: Parser, given: argparse.Namespace) -> None:
     origin = next(origin for origin in READ if getattr(given, origin))
     for option, value in vars(given).items():
         if value != parser.get_default(option) and option not in (origin, *READ[origin]):
-            raise UserError(f"--{option} says nothing beside --{origin}; leave it out")
+            raise UserError(f"--{option.replace('_', '-')} says nothing beside --{origin}; leave it out")
 
 
 def read_splits(words: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 import io
 
 import flawed
+import hostile
 import numpy as np
 import PIL.Image
 import pytest
@@ -38,6 +39,13 @@ def test_each_flaw_is_found_and_no_other(name):
     assert looked.flaws == FOUND[name]
     assert bool(looked.flaws & LOST) == (looked.height == 0) == bool(looked.reason)
     assert name in looked.reason or not looked.reason
+
+
+def test_no_damage_stops_the_reading():
+    for seed, file in enumerate(flawed.FILES.values()):
+        for damaged in hostile.mutations(file, 15 * bool(file), seed):
+            looked = look(Example(damaged, 0, "damaged"))
+            assert bool(looked.flaws & LOST) == bool(looked.reason)
 
 
 def test_sides_are_those_of_the_upright_image():

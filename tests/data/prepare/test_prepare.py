@@ -79,6 +79,9 @@ def test_tfds_and_our_reader_give_the_same_bytes_in_order(photos, tmp_path):
         wanted = [(e.image, e.label, os.path.relpath(e.name, photos)) for e in source]
         assert [(r["image"], r["label"], r["file_name"].decode()) for r in theirs] == wanted
         assert [(e.image, e.label) for e in ours] == [(image, label) for image, label, _ in wanted]
+        shards = sources.build("array_record", split, path=str(tmp_path / "out"))
+        assert [(e.image, e.label, e.name) for e in shards] == wanted
+        assert shards.class_names == ("cat", "dog")
     decoded = builder.as_data_source("train")[3]["image"]
     np.testing.assert_array_equal(decoded, np.asarray(PIL.Image.open(io.BytesIO(picture(6)))))
     assert "tensorflow" not in sys.modules
@@ -123,6 +126,8 @@ def test_several_labels(tmp_path):
     assert [list(row["label"].int64_list.value) for row in rows] == [[], [1], [0, 2], [2], [1, 0]]
     theirs = tensorflow_datasets.builder_from_directory(tmp_path / "out").as_data_source("train")
     assert [list(record["label"]) for record in theirs] == [[], [1], [0, 2], [2], [1, 0]]
+    ours = sources.build("array_record", "train", path=str(tmp_path / "out"))
+    assert [example.label for example in ours] == [(), (1,), (0, 2), (2,), (1, 0)]
     (tmp_path / "out" / manifest["splits"]["train"]["shards"][1]["file"]).unlink()
     assert prepared(Several(), tmp_path / "out") == manifest
 
@@ -173,9 +178,35 @@ def test_small_images_keep_their_bytes(image):
     assert records.stored(Example(picture(1, (64, 48)), 0, "image"), 0) == (picture(1, (64, 48)), False)
 
 
+@pytest.mark.parametrize(("examples", "most_bytes", "wanted"), [(10, 10**9, 1), (10, 2500, 4), (10, 1, 10)])
+def test_shards_are_as_large_as_they_should_be(monkeypatch, examples, most_bytes, wanted):
+    class Equal:
+        class_names, most_labels = ("a",), None
+
+        def __len__(self):
+            return examples
+
+        def __getitem__(self, index):
+            return Example(image, 0, str(index))
+
+    image = picture(0, (20, 13), "BMP").ljust(1000, b"\0")
+    monkeypatch.setattr(plan, "SHARD_BYTES", most_bytes)
+    settled = plan.settle("tiny", {"train": Equal()}, {"kind": "test"}, 0, False, 0)
+    assert settled.splits["train"].shards == wanted
+
+
+def test_a_name_that_is_no_text(photos, tmp_path):
+    odd = os.fsencode(photos / "train" / "cat") + b"/caf\xe9.jpg"
+    Path(os.fsdecode(odd)).write_bytes(picture(3))
+    main(command(photos, tmp_path / "out"))
+    builder = tensorflow_datasets.builder_from_directory(tmp_path / "out")
+    names = [record["file_name"].decode() for record in builder.as_data_source("train")]
+    assert "train/cat/caf\\udce9.jpg" in names
+
+
 def test_what_was_shrunk_is_counted(photos, tmp_path):
     (photos / "train" / "cat" / "00.jpg").write_bytes(picture(0, (40, 30)))
-    main(command(photos, tmp_path / "out", "--short_side=9"))
+    main(command(photos, tmp_path / "out", "--short-side=9"))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert [shard["shrunk"] for shard in manifest["splits"]["train"]["shards"]] == [1, 0, 0]
     source = sources.build("tfds", "train", name="photos", data_dir=str(tmp_path / "out"))
@@ -220,8 +251,8 @@ def test_a_finished_folder_is_looked_through_and_left_alone(photos, tmp_path, ca
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (None, ["--short_side=8"], "short_side: 0, now 8"),
-        (None, ["--skip_bad"], "skip_bad: False, now True"),
+        (None, ["--short-side=8"], "short_side: 0, now 8"),
+        (None, ["--skip-bad"], "skip_bad: False, now True"),
         (None, ["--splits=train"], "splits: "),
         ("train/cat/30.jpg", [], "'examples': 20.* now .*'examples': 21"),
         ("train/cat/02.jpg", [], "splits: "),
@@ -249,12 +280,12 @@ def test_bad_images_are_all_named_or_left_out(photos, tmp_path, capsys):
         path.write_bytes(content)
     assert main(command(photos, tmp_path / "out")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "3 images are bad, and --skip_bad would leave them out" in error
+    assert "3 images are bad, and --skip-bad would leave them out" in error
     assert all(str(path) in error for path in bad)
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert not (tmp_path / "out" / "dataset_info.json").exists()
 
-    assert main(command(photos, tmp_path / "skipped", "--skip_bad")) == 0
+    assert main(command(photos, tmp_path / "skipped", "--skip-bad")) == 0
     assert "train: 18 examples" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "skipped" / "manifest.json").read_text())
     left_out = [each for split in manifest["splits"].values() for s in split["shards"] for each in s["left_out"]]
@@ -302,11 +333,11 @@ def test_one_at_a_time(photos, tmp_path, capsys):
         (["--data=PHOTOS", "--out=OUT", "--splits=train[:9],train[9:]"], 'writes "train" twice'),
         (["--data=PHOTOS", "--out=OUT", "--name=My Photos"], "is no name for files"),
         (["--data=PHOTOS", "--out=OUT", "--processes=0"], "0 processes; give at least 1"),
-        (["--data=PHOTOS", "--out=OUT", "--short_side=-1"], "short_side -1"),
+        (["--data=PHOTOS", "--out=OUT", "--short-side=-1"], "short_side -1"),
         (["--data=PHOTOS", "--out=gs://bucket/x"], "no folder of this machine"),
-        (["--data=PHOTOS", "--out=OUT", "--shortside=8"], 'Did you mean "--short_side"'),
+        (["--data=PHOTOS", "--out=OUT", "--shortside=8"], 'Did you mean "--short-side"'),
         (["--data=PHOTOS", "--out=OUT", "--config.seed=1"], 'no option "--config.seed"'),
-        (["--tfrecord=PHOTOS", "--out=OUT", "--short_side=8"], "--short_side says nothing beside --tfrecord"),
+        (["--tfrecord=PHOTOS", "--out=OUT", "--short-side=8"], "--short-side says nothing beside --tfrecord"),
         (["--tfrecord=PHOTOS", "--out=OUT"], "has no dataset_info.json"),
     ],
 )
@@ -330,8 +361,8 @@ def test_a_config_is_prepared_with_the_splits_it_names(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_any_number_of_processes_makes_the_same_bytes(photos, tmp_path):
-    main(command(photos, tmp_path / "one", "--short_side=6"))
-    main(command(photos, tmp_path / "three", "--short_side=6", "--processes=3"))
+    main(command(photos, tmp_path / "one", "--short-side=6"))
+    main(command(photos, tmp_path / "three", "--short-side=6", "--processes=3"))
     assert files_of(tmp_path / "one") == files_of(tmp_path / "three")
 
 
@@ -339,24 +370,28 @@ def test_any_number_of_processes_makes_the_same_bytes(photos, tmp_path):
 def test_killed_at_any_time_nothing_looks_finished_that_is_not(photos, tmp_path):
     for file in photos.glob("train/*/*.jpg"):
         file.write_bytes(picture(int(file.stem), (1200, 900)))
-    options = ["--shards=10", "--short_side=600"]
+    options = ["--shards=10", "--short-side=600"]
     main(command(photos, tmp_path / "whole", *options))
     whole, out = files_of(tmp_path / "whole"), tmp_path / "out"
     words = [sys.executable, "-m", "vit_jax", *command(photos, out, *options, "--processes=2")]
-    delays, kills = np.random.default_rng(0).uniform(1, 4, 8), 0
-    for delay in delays:
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            assert process.wait(delay) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
+    rng, kills = np.random.default_rng(0), 0
+
+    def finished():
+        return {path.name: path.read_bytes() for path in out.glob("[!.]*")}
+
+    for _ in range(6):
+        process, seen = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), finished()
+        while process.poll() is None and len(finished()) == len(seen):
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
         time.sleep(0.3)  # its workers end by themselves
-        found = {} if not out.exists() else {p.name: p.read_bytes() for p in out.iterdir() if p.name[0] != "."}
+        found = finished()
         assert found.items() <= whole.items(), "what has its name is whole"
         assert "manifest.json" not in found or found == whole
+        if "manifest.json" in found:
+            break
     assert kills > 2
     assert subprocess.run(words, capture_output=True).returncode == 0
     assert files_of(out) == whole

@@ -80,7 +80,7 @@ def cifar10(path):
 def test_cifar10(archives, tmp_path, capsys):
     images = cifar10(tmp_path / "cifar.tar.gz")
     archives["cifar-10-binary.tar.gz"] = tmp_path / "cifar.tar.gz"
-    assert main(["data", "prepare", "--tfds=cifar10", f"--data_dir={tmp_path}"]) == 0
+    assert main(["data", "prepare", "--tfds=cifar10", f"--data-dir={tmp_path}"]) == 0
     assert "train: 20 examples" in capsys.readouterr().out
     for split, wanted in images.items():
         decoded = [
@@ -94,14 +94,14 @@ def test_cifar10(archives, tmp_path, capsys):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["keys"] == {"image": "image", "label": "label", "name": "id"}
     assert manifest["class_names"] == [f"class{i}" for i in range(10)]
-    assert main(["data", "prepare", "--tfds=cifar10", f"--data_dir={tmp_path}"]) == 0
+    assert main(["data", "prepare", "--tfds=cifar10", f"--data-dir={tmp_path}"]) == 0
     assert "prepared already" in capsys.readouterr().out
     labels = np.load(folder / "train.labels.npy")
     assert labels.tolist() == [label for _, label in read(tmp_path, "train", "cifar10")]
 
     damaged = folder / manifest["splits"]["train"]["shards"][0]["file"]
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert main(["data", "prepare", "--tfds=cifar10", f"--data_dir={tmp_path}"]) == 2
+    assert main(["data", "prepare", "--tfds=cifar10", f"--data-dir={tmp_path}"]) == 2
     assert "is not as its manifest.json says; delete that folder" in capsys.readouterr().err
 
 
@@ -199,7 +199,7 @@ def test_what_has_no_class_is_prepared_without_labels(tmp_path, capsys):
             raise NotImplementedError
 
     for said in ("prepared\n", "prepared already"):
-        assert main(["data", "prepare", "--tfds=counted", f"--data_dir={tmp_path}"]) == 0
+        assert main(["data", "prepare", "--tfds=counted", f"--data-dir={tmp_path}"]) == 0
         assert said in capsys.readouterr().out
     manifest = json.loads((tmp_path / "counted" / "1.0.0" / "manifest.json").read_text())
     assert set(manifest["keys"].values()) == {None}

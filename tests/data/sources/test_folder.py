@@ -118,5 +118,14 @@ def test_an_image_that_has_gone_is_named(tmp_path):
     plant(tmp_path / "all", "cat/a.jpg")
     source = sources.build("folder", "all", path=str(tmp_path / "all"))
     (tmp_path / "all/cat/a.jpg").unlink()
-    with pytest.raises(UserError, match=r'cannot read ".*cat/a\.jpg": No such file'):
+    with pytest.raises(UserError, match=r'"\S*cat/a\.jpg" does not exist'):
         source[0]
+
+
+def test_a_class_without_images_is_one_where_that_is_said(tmp_path):
+    plant(tmp_path, "train/cat/1.png", "train/emu/1.png", "val/cat/1.png")
+    (tmp_path / "val" / "emu").mkdir()
+    with pytest.raises(UserError, match='val/emu" has no image; add some or remove it'):
+        sources.build("folder", "val", path=str(tmp_path))
+    source = sources.build("folder", "val", path=str(tmp_path), empty_classes=True)
+    assert (len(source), source.class_names) == (1, ("cat", "emu"))

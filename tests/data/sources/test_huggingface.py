@@ -16,6 +16,7 @@ import pytest
 from vit_jax.data import sources
 from vit_jax.data.examples import labels_of
 from vit_jax.data.images.decode import decode
+from vit_jax.data.unreadable import UnreadableImageError
 from vit_jax.errors import UserError
 
 TAGS = [[0, 1], [], [2], [1], [0, 2], [2], [], [1]]
@@ -56,6 +57,7 @@ def rows():
         "number": (datasets.Value("int64"), [i // 3 for i in range(8)]),
         "words": (datasets.Sequence(datasets.Value("string")), [["xyz"[tag] for tag in tags] for tags in TAGS]),
         "share": (datasets.Value("float64"), [0.5] * 8),
+        "untagged": (datasets.Sequence(datasets.ClassLabel(names=["x", "y"])), [[0, 1]] * 7 + [[-1]]),
         "unknown": (datasets.ClassLabel(names=["a"]), [0] * 7 + [-1]),
     }
     features = datasets.Features({name: feature for name, (feature, _) in columns.items()})
@@ -85,6 +87,19 @@ def test_a_saved_dataset(saved):
     assert len(build(saved / "one", "all")) == 8 and len(build(saved / "one", "all[:50%]")) == 4
     with pytest.raises(IndexError):
         train[6]
+
+
+@pytest.mark.parity
+def test_a_row_without_an_image_is_unreadable(tmp_path):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    rows = {"image": [{"bytes": png(0), "path": None}, None], "label": ["cat", "dog"]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path)
+    source = build(tmp_path, "all")
+    assert (number_of(source[0]), source.class_names) == (0, ("cat", "dog"))
+    with pytest.raises(UnreadableImageError, match=r"all\[1\]\" has no image"):
+        source[1]
 
 
 @pytest.mark.parity
@@ -146,7 +161,8 @@ def test_it_goes_to_threads_and_processes(saved):
         ("both", {"label": "labels"}, 'has no column "labels".* Did you mean "label"'),
         ("both", {"image": "share"}, '"share" of ".*" is Value.*; name a column of images'),
         ("both", {"label": "share"}, r'"share" of ".*train\[0\]" is 0.5; give a class name'),
-        ("both", {"label": "unknown", "split": "val"}, r'validation\[1\]" has no label'),
+        ("both", {"label": "unknown", "split": "val"}, r'validation\[1\]" has the label -1; take such rows out'),
+        ("both", {"label": "untagged"}, r'validation\[1\]" has the label \[-1\]; take'),
         ("both", {"class_names": ["a", "b"]}, "names its 2 classes itself; leave class_names out"),
         ("both", {"name": "large"}, 'has no "large"; leave name= out'),
         ("parquet", {"name": "large"}, "cannot read the dataset .*large"),

@@ -223,7 +223,7 @@ def test_tfds_gives_encoded_images_without_tensorflow(prepared):
         (
             "train",
             {"name": "cifar10"},
-            r"prepare it: \./run\.sh data prepare --tfds=cifar10 --data_dir=/",
+            r"prepare it: \./run\.sh data prepare --tfds=cifar10 --data-dir=/",
         ),
     ],
 )

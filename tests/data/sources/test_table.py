@@ -3,6 +3,7 @@
 import json
 import pickle
 
+import buckets
 import numpy as np
 import pytest
 
@@ -71,6 +72,19 @@ def test_paths_of_every_kind(tmp_path):
         with pytest.raises(UserError, match='with, "quotes".jpg'):
             source[3]
     assert list(held(tmp_path / "mine.csv"))[2] == "gs://bucket/c.jpg"
+
+
+def test_a_table_in_a_bucket(tmp_path, monkeypatch):
+    store = buckets.Buckets({"mine/set/train.csv": b"image,label\na.jpg,cat\ngs://other/b.jpg,dog\n"})
+    store.objects |= {"mine/set/a.jpg": b"a", "other/b.jpg": b"b", "mine/set/val/metadata.csv": b"path,class\nc,cat"}
+    with buckets.serving(store) as url:
+        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", url)
+        source = sources.build("table", "train", path="gs://mine/set")
+        assert [source[index].image for index in range(2)] == [b"a", b"b"]
+        assert held("gs://mine/set", "val") == {"val/c": ["cat"]}
+        assert held("gs://mine/set/train.csv") == {"a.jpg": ["cat"], "gs://other/b.jpg": ["dog"]}
+        with pytest.raises(UserError, match='"gs://mine/set/val/c"'):
+            sources.build("table", "val", path="gs://mine/set")[0]
 
 
 def test_splits_in_a_column(tmp_path):

@@ -192,7 +192,7 @@ def test_what_is_not_there_is_said(data_dir: str):
         sources.build("vtab", "train80", task="clevr_count", data_dir=data_dir)
     with pytest.raises(UserError, match='unknown task of VTAB "clevr". Did you mean "clevr_'):
         sources.build("vtab", "test", task="clevr", data_dir=data_dir)
-    with pytest.raises(UserError, match=r"data prepare --tfds='svhn_cropped:3\.\*\.\*' --data_dir="):
+    with pytest.raises(UserError, match=r"data prepare --tfds='svhn_cropped:3\.\*\.\*' --data-dir="):
         sources.build("vtab", "test", task="svhn", data_dir=data_dir)
 
 

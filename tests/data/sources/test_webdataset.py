@@ -159,6 +159,15 @@ def test_labels_of_every_kind(tmp_path):
         build(tmp_path)
 
 
+def test_a_label_that_is_no_class_names_its_example(tmp_path):
+    rows = [("a", "cat"), ("b", ""), ("c", "dog\ncat\ncat"), ("d", "bee"), ("e", "bee")]
+    pack(tmp_path / "0.tar", [file for name, label in rows for file in example(name, label, "txt")])
+    pack(tmp_path / "1.tar", example("f", "dog", "txt"))
+    assert [labels for _, *labels in held(build(tmp_path))] == [["cat"], [], ["dog", "cat"], ["bee"], ["bee"], ["dog"]]
+    with pytest.raises(UserError, match='"d" in ".*0.tar": "bee" is no class of class_names'):
+        build(tmp_path, class_names=["cat", "dog"])
+
+
 def test_the_index_is_kept_until_the_tar_changes(tmp_path, monkeypatch):
     path = pack(tmp_path / "0.tar", example("a", 1))
     assert len(build(tmp_path)) == 1
@@ -223,6 +232,13 @@ def changed(path, change):
     path.write_bytes(change(pack(path, PLAIN).read_bytes()))
 
 
+def pax_of(content):
+    """What puts a pax header with this content before a tar."""
+    member = tarfile.TarInfo("pax")
+    member.type, member.size = tarfile.XHDTYPE, len(content)
+    return lambda data: member.tobuf(tarfile.USTAR_FORMAT) + content.ljust(512, b"\0") + data
+
+
 MISTAKES = {
     "packed": (lambda path: changed(path, gzip.compress), "is packed by gzip.*unpack it"),
     "cut short": (lambda path: changed(path, lambda data: data[:1000]), "is cut short: its 1,000 bytes"),
@@ -236,6 +252,8 @@ MISTAKES = {
     "symbolic link": (lambda path: link(path, tarfile.SYMTYPE), "is a symbolic link"),
     "sparse": (sparse, "is a sparse file"),
     "sparse by pax": (sparse_by_pax, "is a sparse file"),
+    "pax without end": (lambda path: changed(path, pax_of(b"-6 a=b\n")), "begins no pax header"),
+    "pax of no number": (lambda path: changed(path, pax_of(b"9 size=x\n")), "begins no pax header"),
     "no image": (lambda path: pack(path, PLAIN[1:]), r'"a" in ".*" has no image \(cls\); take it out, or say which'),
     "two images": (lambda path: pack(path, [("a.png", b""), *PLAIN]), r"has several images \(cls, jpg, png\)"),
     "no label": (lambda path: pack(path, PLAIN[:1]), r"has no label \(jpg\)"),

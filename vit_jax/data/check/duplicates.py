@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ALIKE = 0.93  # the correlation of two sketches from which on two images are taken for copies
+# The correlation of two sketches from which on two images are taken for copies. 231 pairs of CIFAR-10's train and test
+# reach it, each of one picture; among those from 0.90 to 0.93 are strangers, birds and planes in a plain sky.
+ALIKE = 0.93
 DISTANCE = 12  # bits in which their hashes may differ
 # Two hashes that differ in at most 8 bits are equal in at least 3 of 11 parts, however the bits are dealt out.
 # Whatever is equal in 3 parts is looked at: every pair up to 8 bits apart is found, and most up to 12.

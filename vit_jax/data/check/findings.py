@@ -12,7 +12,7 @@ from vit_jax.data.check.reading import Survey
 ERROR, WARNING, NOTE = "error", "warning", "note"
 FEW = 10  # images, below which a class has few
 UNEVEN = 10  # times the smallest class, from which on classes are unevenly filled
-TAKE_OUT = "mend them or take them out: a training stops at them"
+TAKE_OUT = "mend them or take them out: a training shows others instead, an evaluation stops"
 KEEP_ONE = "keep one of each pair: what is learned from must not be examined on"
 LOOK = "look at the pairs; where they are different pictures that look alike, raise --alike"
 

@@ -5,13 +5,13 @@ import concurrent.futures.process
 import dataclasses
 import hashlib
 import multiprocessing
-import os
 from collections.abc import Iterator
 
 import numpy as np
 
 from vit_jax.data.check.look import LOST, WAVES, Flaw, Looked, look
 from vit_jax.data.examples import Source
+from vit_jax.data.workers import serve_parent
 from vit_jax.errors import UserError, one_line
 
 PIECE = 256  # images that a process looks at before it hands over
@@ -75,9 +75,7 @@ def read(source: Source, processes: int = 1) -> Iterator[Survey]:
     if processes <= 1:
         yield from (survey(source, piece) for piece in pieces)
         return
-    executor = concurrent.futures.ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_take, initargs=(source,)
-    )
+    executor = concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _take, (source,))
     try:
         yield from executor.map(_survey, pieces)
     except concurrent.futures.process.BrokenProcessPool:
@@ -143,7 +141,7 @@ _source: Source  # of a process that looks at pieces
 def _take(source: Source) -> None:
     global _source
     _source = source
-    os.environ["JAX_PLATFORMS"] = "cpu"  # a process that reads images must hold no accelerator, whatever it imports
+    serve_parent()
 
 
 def _survey(piece: range) -> Survey:

@@ -58,7 +58,7 @@ def write(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as `write` does."""
-    write(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
+    write(path, json.dumps(value, indent=1, ensure_ascii=False).encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

@@ -41,7 +41,7 @@ def convert(source: str, folder: Path, carry: work.Carry) -> tuple[dict[str, Any
             files.write(drafts / name, content)
         builder = opened(str(drafts))
         splits = {split: _converted(folder, source, split, builder.info.splits[split]) for split in builder.info.splits}
-        carry(splits, [(split, number) for split, shards in splits.items() for number in range(shards.count)])
+        work.make_all(splits, folder, carry)
         for name, content in described.items():
             if name != manifest.DATASET_INFO:
                 files.write(folder / name, content)

@@ -130,20 +130,18 @@ def write_metadata(
     )
     info = tfds.core.DatasetInfo(builder=identity, features=features)
     info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD)
-    infos = []
-    for split, sizes in lengths.items():
-        template = tfds.core.ShardedFileTemplate(
-            data_dir=epath.Path(folder), dataset_name=name, split=split, filetype_suffix="array_record"
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=epath.Path(folder), dataset_name=name, filetype_suffix="array_record"
+    )
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[examples for examples, _ in sizes],
+            num_bytes=sum(size for _, size in sizes),
+            filename_template=template.replace(split=split),
         )
-        counts = [examples for examples, _ in sizes]
-        infos.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=counts,
-                num_bytes=sum(size for _, size in sizes),
-                filename_template=template,
-            )
-        )
+        for split, sizes in lengths.items()
+    ]
     info.set_splits(SplitDict(infos))
     drafts = folder / UNFINISHED / "metadata"
     drafts.mkdir(exist_ok=True)

@@ -39,7 +39,11 @@ def encode(image: bytes, labels: Sequence[int], name: str) -> bytes:
 
     By hand, because protobuf promises no order of a map's keys, and because a worker starts in a tenth of the time.
     """
-    values = {"file_name": _bytes(name.encode()), "image": _bytes(image), "label": _integers(labels)}
+    values = {
+        "file_name": _bytes(name.encode(errors="backslashreplace")),
+        "image": _bytes(image),
+        "label": _integers(labels),
+    }
     entries = (_field(1, _field(1, key.encode()) + _field(2, value)) for key, value in values.items())
     return _field(1, b"".join(entries))
 

@@ -75,7 +75,8 @@ class Shards:
         from array_record.python.array_record_module import ArrayRecordWriter
 
         labels, left_out, shrunk = [], [], 0
-        with files.writing(part):
+        path = self.folder / self.file(number)
+        with files.writing(path):
             writer = ArrayRecordWriter(str(part), OPTIONS)
         for index in self.examples(number):
             name = f"{self.split}[{index}]"
@@ -88,8 +89,8 @@ class Shards:
                 continue
             labels.append(plan.labels_in(example))
             shrunk += is_shrunk
-            with files.writing(part):
+            with files.writing(path):
                 writer.write(records.encode(image, labels[-1], name))
-        with files.writing(part):
+        with files.writing(path):
             writer.close()
         return {"shrunk": shrunk, "left_out": left_out, "labels": labels}

@@ -47,9 +47,12 @@ def prepare(name: str, data_dir: str) -> Any:
         except UserError:
             raise
         except Exception as error:
-            if missed or (isinstance(error, ImportError) and "tensorflow" in str(error)):
-                what = f"asks for {missed[0]}" if missed else "imports it"
-                raise UserError(f'the builder of "{name}" needs TensorFlow: it {what}; {INSTALL}') from None
+            if isinstance(error, AttributeError) and missed:
+                raise UserError(
+                    f'the builder of "{name}" needs TensorFlow: it asks for {missed[-1]}; {INSTALL}'
+                ) from None
+            if isinstance(error, ImportError) and "tensorflow" in str(error):
+                raise UserError(f'the builder of "{name}" needs TensorFlow: it imports it; {INSTALL}') from None
             reason = " ".join(str(error).split())
             raise UserError(f'tfds could not prepare "{name}" ({type(error).__name__}: {reason})') from None
 
@@ -59,14 +62,14 @@ def _refuse_another_format(builder: Any) -> None:
     format = builder.info.file_format
     if (builder.data_path / "dataset_info.json").exists() and format and format.value != "array_record":
         raise UserError(
-            f'"{builder.data_path}" is prepared already, as {format.value}; give another --data_dir, or convert it: '
+            f'"{builder.data_path}" is prepared already, as {format.value}; give another --data-dir, or convert it: '
             f"--tfrecord={builder.data_path} --out=FOLDER"
         )
 
 
 @contextlib.contextmanager
 def _stand_in() -> Iterator[list[str]]:
-    """Serves tfds instead of TensorFlow; gives the names that were asked for in vain, in their order.
+    """Serves tfds instead of TensorFlow; gives the names that were asked for in vain, the last of them last.
 
     Where TensorFlow is installed, it does what it always does.
     """

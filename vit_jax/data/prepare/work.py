@@ -33,6 +33,11 @@ NAMED = 20  # bad images in an error; all are in a file beside
 class Making(Protocol):
     """The shards of a split, each made by itself, wherever and whenever that is."""
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
+
     def make(self, number: int) -> None:
         """Makes a shard, if it is not finished."""
         ...
@@ -66,9 +71,17 @@ def prepare(settled: Plan, sources: Mapping[str, Source], folder: Path, carry: C
             )
             for split, source in sources.items()
         }
-        carry(splits, [(split, number) for split, shards in splits.items() for number in range(shards.count)])
+        make_all(splits, folder, carry)
         _refuse_bad(splits)
         return manifest.finish(folder, settled, splits.values()), True
+
+
+def make_all(splits: Splits, folder: Path, carry: Carry) -> None:
+    """Makes all shards of all splits in `folder`; whatever happens, no part of one is left."""
+    try:
+        carry(splits, [(split, number) for split, shards in splits.items() for number in range(shards.count)])
+    finally:
+        _clear_parts(folder)
 
 
 def locally(processes: int, say: Callable[[str], None]) -> Carry:
@@ -178,11 +191,18 @@ def begin(folder: Path, terms: Mapping[str, Any], found: Mapping[str, Any] | Non
     unfinished = folder / UNFINISHED
     with files.writing(unfinished):
         unfinished.mkdir(exist_ok=True)
-    for part in (*folder.glob(".*.part"), *unfinished.glob(".*.part"), *unfinished.glob("*.bad.json")):
-        part.unlink(missing_ok=True)
+    _clear_parts(folder)
+    for complaint in unfinished.glob("*.bad.json"):
+        complaint.unlink()
     if found:
         manifest.reopen(folder, found)
     files.write_json(unfinished / PLAN, dict(terms))
+
+
+def _clear_parts(folder: Path) -> None:
+    """Removes what was cut short while it was written."""
+    for part in (*folder.glob(".*.part"), *(folder / UNFINISHED).glob(".*.part")):
+        part.unlink(missing_ok=True)
 
 
 def _refuse_bad(splits: Mapping[str, Shards]) -> None:
@@ -199,4 +219,4 @@ def _refuse_bad(splits: Mapping[str, Shards]) -> None:
         whole = folder / UNFINISHED / "bad.json"
         files.write_json(whole, bad)
         named += f"; and {len(bad) - NAMED} more, all in {whole}"
-    raise UserError(f"{len(bad)} images are bad, and --skip_bad would leave them out: {named}")
+    raise UserError(f"{len(bad)} images are bad, and --skip-bad would leave them out: {named}")

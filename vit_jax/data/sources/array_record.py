@@ -22,8 +22,8 @@ from vit_jax.errors import UserError, did_you_mean
 T = TypeVar("T")
 SHARD = re.compile(r"(?:(?P<name>.+)-)?(?P<split>\w+)\.array_?record(?:-(?P<number>\d+)-of-(?P<count>\d+))?")
 OPEN = 1024  # shards a process keeps open; each holds its index, 40 bytes a record
-# Reading ahead serves readers in order alone. "index_storage_option:offloaded" would save two thirds of the index, but
-# took more than a second for a read from a shard of a million records.
+# Reading ahead serves readers in order alone. "index_storage_option:offloaded" would save three quarters of the index,
+# and reads it anew for every record: 36 ms in place of 8 from a shard of a million records.
 OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 

@@ -1,11 +1,12 @@
 """Images in a NumPy archive."""
 
+import posixpath
 import zlib
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
+from vit_jax.data import storage
 from vit_jax.data.examples import Arrays, Source
 from vit_jax.errors import UserError
 
@@ -17,15 +18,13 @@ def arrays(split: str, path: str) -> Source:
     the names: `train_images`, `train_labels`, `test_images`, ...
     """
     try:
-        archive = np.load(Path(path).expanduser(), allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UserError(f'"{path}" is a single array; write images and labels with numpy.savez')
-        with archive:
+        with storage.open_for_reading(path) as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UserError(f'"{path}" is a single array; write images and labels with numpy.savez')
             return _from_archive(archive, split, path)
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f'"{path}" does not exist; give the path of an .npz archive') from None
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise UserError(f'"{path}" is no .npz archive of plain arrays ({error}); write one with numpy.savez') from None
 
@@ -42,4 +41,4 @@ def _from_archive(archive: np.lib.npyio.NpzFile, split: str, path: str) -> Sourc
         # Every split must agree on the classes, also one that lacks some of them.
         largest = max(int(archive[key].max()) for key in archive if key.endswith("labels"))
         names = [str(label) for label in range(largest + 1)]
-    return Arrays(archive[images], archive[labels], names, f"{Path(path).name} {split}")
+    return Arrays(archive[images], archive[labels], names, f"{posixpath.basename(path)} {split}")

@@ -2,7 +2,7 @@
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -43,6 +43,19 @@ class Numbering:
                 self._places.append(place)
             self._values.append(code)
         self._counts.append(len(words))
+
+    def extend(self, words: Sequence[str], codes: np.ndarray, counts: np.ndarray, place: Callable[[int], str]) -> None:
+        """Takes the labels of many more examples: `counts` of each, one after the other, as places in `words`.
+
+        `place` tells a person where a word comes from.
+        """
+        for number, word in enumerate(words):
+            if word not in self._codes:
+                self._codes[word] = len(self._places)
+                self._places.append(place(number))
+        own = np.array([self._codes[word] for word in words], np.int32)
+        self._values.frombytes(own[codes].tobytes())
+        self._counts.frombytes(counts.astype(np.int32).tobytes())
 
     def numbered(self) -> tuple[tuple[str, ...], Labels]:
         """Returns the names of the classes and the labels; raises UserError for a label that is none of them."""

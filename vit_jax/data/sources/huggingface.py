@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from vit_jax.data.examples import Example, Source
 from vit_jax.data.sources.classes import Numbering, words_of
 from vit_jax.data.sources.folder import SPLIT_NAMES
 from vit_jax.data.sources.packed import Labels
+from vit_jax.data.unreadable import UnreadableImageError
 from vit_jax.errors import UserError, did_you_mean
 
 SAVED = ("dataset_dict.json", "state.json")  # one of these is where `save_to_disk` has written
@@ -39,7 +41,7 @@ class Records:
         name = f"{self.title}[{index}]"
         image = self.records[index][self.image]
         if image is None:
-            raise UserError(f'"{name}" has no image; take the row out')
+            raise UnreadableImageError(f'"{name}" has no image; take the row out')
         content = storage.read(image["path"]) if image["bytes"] is None else image["bytes"]
         return Example(content, self.labels_by_image[index], name)
 
@@ -114,24 +116,38 @@ def _labels(
     named = getattr(getattr(feature, "feature", feature), "names", None)
     if named and class_names:
         raise UserError(f'"{path}" names its {len(named)} classes itself; leave class_names out')
-    if named and not hasattr(feature, "feature"):
-        numbers = list(_column(parts[chosen], label))
-        missing = next((row for row, number in enumerate(numbers) if number is None or number < 0), None)
-        if missing is not None:
-            raise UserError(f'"{path} {chosen}[{missing}]" has no label; take another split, or such rows out')
-        return tuple(named), Labels(np.array(numbers, np.int32), None, None)
+    if named:
+        several = hasattr(feature, "feature")
+        # How many labels an image has at most is to be the same for every split; where each has one, no other is read.
+        read = parts if several else {chosen: parts[chosen]}
+        return tuple(named), _numbers(read, chosen, label, several, path)
 
-    numbering = Numbering(named or list(map(str, class_names)), "the dataset" if named else "class_names")
+    numbering = Numbering(list(map(str, class_names)))
     start = stop = 0
     for name, part in parts.items():
         start = len(numbering) if name == chosen else start
         for row, said in enumerate(_column(part, label)):
             title = f'"{label}" of "{path} {name}[{row}]"'
-            words = words_of(said, title)
-            numbering.append([named[int(word)] for word in words] if named else words, title)
+            numbering.append(words_of(said, title), title)
         stop = len(numbering) if name == chosen else stop
     known, labels = numbering.numbered()
     return known, labels.part(start, stop)
+
+
+def _numbers(parts: dict[str, Any], chosen: str, label: str, several: bool, path: str) -> Labels:
+    """Returns the labels of the part that is chosen, which the dataset has as numbers of classes."""
+    values, counts = array("i"), array("i")
+    start = stop = 0
+    for name, part in parts.items():
+        start = len(counts) if name == chosen else start
+        for row, said in enumerate(_column(part, label)):
+            numbers = said or () if several else (said,)
+            if None in numbers or min(numbers, default=0) < 0:  # -1 is how the Hub's test sets say that nobody knows
+                raise UserError(f'"{path} {name}[{row}]" has the label {said}; take such rows out, or another split')
+            values.extend(numbers)
+            counts.append(len(numbers))
+        stop = len(counts) if name == chosen else stop
+    return Labels.of(np.array(values, np.int32), np.array(counts, np.int32)).part(start, stop)
 
 
 def _column(part: Any, column: str) -> Iterator[Any]:

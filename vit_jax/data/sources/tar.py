@@ -11,7 +11,8 @@ from typing import NamedTuple
 from vit_jax.errors import UserError, one_line
 
 BLOCK = 512  # bytes; headers and contents begin at whole ones
-REGULAR, LONG_NAME, LONG_LINK, PAX, PAX_FOR_ALL, FOLDER = b"\x000 7", b"L", b"K", b"x", b"g", b"5"
+REGULAR, FOLDER = (b"\0", b"0", b"7"), b"5"
+LONG_NAME, LONG_LINK, PAX, PAX_FOR_ALL = b"L", b"K", b"x", b"g"  # they say more of the file after them
 PACKED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstd"}  # how their files begin
 MOST = 2**20  # bytes of a name, or of what pax says of a file
 
@@ -73,7 +74,7 @@ def members(file: BufferedIOBase, size: int, path: str) -> Iterator[Member]:
             if begin + content > size:
                 raise _cut_short(path, size)
             yield Member(full_name.decode(errors="surrogateescape"), begin, content)
-        elif kind not in REGULAR + FOLDER:
+        elif kind not in (*REGULAR, FOLDER):
             what = {b"1": "a hard link", b"2": "a symbolic link", b"S": "a sparse file"}.get(kind, "no file")
             raise _not_whole(path, full_name, what)
     file.seek(place)
@@ -114,8 +115,11 @@ def _records(said: bytes, path: str, place: int) -> dict[bytes, bytes]:
     records = {}
     try:
         while said:
-            digits, _, _ = said.partition(b" ")
-            record, said = said[len(digits) + 1 : int(digits)], said[int(digits) or MOST :]
+            digits = said.partition(b" ")[0]
+            length = int(digits)
+            if length <= len(digits):
+                raise ValueError("a record that does not hold its own length")
+            record, said = said[len(digits) + 1 : length], said[length:]
             key, _, value = record.partition(b"=")
             records[key] = value.removesuffix(b"\n")
         int(records.get(b"size", 0))

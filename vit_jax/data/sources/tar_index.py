@@ -58,12 +58,9 @@ class Index:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def labels(self) -> Iterator[list[str]]:
-        """Yields the labels of each example."""
-        words = [self.words[code] for code in range(len(self.words))]
-        codes = iter(self.codes.tolist())
-        for count in self.counts.tolist():
-            yield [words[next(codes)] for _ in range(count)]
+    def first_with(self, word: int) -> str:
+        """Returns the name of the first example that has this one of `words`."""
+        return self.keys[int(np.searchsorted(np.cumsum(self.counts), np.argmax(self.codes == word), side="right"))]
 
 
 def index_of(path: str, wanted: Wanted) -> Index:
@@ -149,7 +146,7 @@ def _made(file: BufferedIOBase, path: str, wanted: Wanted) -> Index:
         offsets.append(images[0].offset)
         sizes.append(images[0].size)
         file.seek(files[label].offset)
-        each = _labels(file.read(files[label].size), label, wanted.key, title)
+        each = dict.fromkeys(_labels(file.read(files[label].size), label, wanted.key, title))
         counts.append(len(each))
         for word in each:
             if word not in known:

@@ -1,20 +1,26 @@
 """Datasets prepared by TensorFlow Datasets, read without TensorFlow."""
 
-import os
+import importlib.util
+import operator
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from vit_jax.data import storage
 from vit_jax.data.examples import Example, Source
+from vit_jax.data.sources.array_record import within_deadline
 from vit_jax.errors import UserError, did_you_mean
 
 Record: TypeAlias = Mapping[str, Any]
 
 
 class Prepared:
-    """Gives the records of a tfds data source as examples: what `image` and `label` make of each."""
+    """Gives the records of a tfds data source as examples: what `image` and `label` make of each.
+
+    `place` is where the records lie; from a bucket each must come within the deadline.
+    """
 
     most_labels: int | None = None
 
@@ -25,12 +31,14 @@ class Prepared:
         image: Callable[[Record], bytes | np.ndarray],
         label: Callable[[Record], int],
         title: str,
+        place: str,
     ):
         self.records = records
         self.class_names = tuple(class_names)
         self.image = image
         self.label = label
         self.title = title
+        self.place = place
 
     def __len__(self) -> int:
         return len(self.records)
@@ -38,7 +46,7 @@ class Prepared:
     def __getitem__(self, index: int) -> Example:
         if index >= len(self):  # tfds raises ValueError, which does not end a loop
             raise IndexError(f"record {index} of {len(self)}")
-        record = self.records[index]
+        record = within_deadline(lambda: self.records[index], self.place, f"record {index} of {self.title} in ")
         return Example(self.image(record), int(self.label(record)), f"{self.title}[{index}]")
 
 
@@ -54,7 +62,8 @@ def tfds(split: str, name: str, data_dir: str = "", image: str = "image", label:
     builder = opened(name, data_dir)
     class_names = class_names_of(builder, name, label)
     found = records(builder, split, name, image)
-    return Prepared(found, class_names, lambda r: r[image], lambda r: r[label], f"{name} {split}")
+    image_of, label_of = operator.itemgetter(image), operator.itemgetter(label)  # which go to a worker process too
+    return Prepared(found, class_names, image_of, label_of, f"{name} {split}", str(builder.data_path))
 
 
 def opened(name: str, data_dir: str) -> Any:
@@ -62,7 +71,9 @@ def opened(name: str, data_dir: str) -> Any:
     import tensorflow_datasets
     from tensorflow_datasets.core.registered import DatasetNotFoundError
 
-    if data_dir and os.path.exists(os.path.join(os.path.expanduser(data_dir), "dataset_info.json")):
+    if data_dir and storage.is_remote(data_dir):
+        _check_bucket(data_dir)
+    if data_dir and storage.is_file(storage.join(data_dir, "dataset_info.json")):
         return tensorflow_datasets.builder_from_directory(data_dir)
     try:
         builder: Any = tensorflow_datasets.builder(name, data_dir=data_dir or None)
@@ -72,11 +83,22 @@ def opened(name: str, data_dir: str) -> Any:
     except AssertionError as error:  # a version that is neither prepared nor in tfds
         raise UserError(str(error).splitlines()[0].split('}": ')[-1]) from None
     if not (builder.data_path / "dataset_info.json").exists():
-        place = f" --data_dir={shlex.quote(data_dir)}" if data_dir else ""
+        place = f" --data-dir={shlex.quote(data_dir)}" if data_dir else ""
         raise UserError(
             f'there is no "{builder.data_path}"; prepare it: ./run.sh data prepare --tfds={shlex.quote(name)}{place}'
         )
     return builder
+
+
+def _check_bucket(data_dir: str) -> None:
+    """Raises UserError where tfds, which reads what it wrote beside the shards by gcsfs, cannot."""
+    if importlib.util.find_spec("gcsfs") is None:
+        raise UserError(
+            f'tfds reads "{data_dir}" by gcsfs; install the extra [gcs], or give the folder of the shards as the path '
+            'of kind "array_record", which reads them without'
+        )
+    if not storage.is_folder(data_dir):
+        raise UserError(f'"{data_dir}" does not exist; give a folder with data that tfds prepared')
 
 
 def class_names_of(builder: Any, name: str, label: str) -> tuple[str, ...]:
@@ -119,6 +141,6 @@ def _no_random_access(builder: Any, name: str) -> str:
         remedy = f"convert it once: ./run.sh data prepare --tfrecord={shlex.quote(place)} --out=FOLDER"
     else:
         remedy = (
-            f"prepare it anew, in another folder: ./run.sh data prepare --tfds={shlex.quote(name)} --data_dir=FOLDER"
+            f"prepare it anew, in another folder: ./run.sh data prepare --tfds={shlex.quote(name)} --data-dir=FOLDER"
         )
     return f'"{place}" is {format}, which has no random access; {remedy}'

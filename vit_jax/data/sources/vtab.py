@@ -8,6 +8,8 @@ others. Where `data_dir` holds a version that fits, it is read, even if tfds wou
 
 import bisect
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -68,7 +70,11 @@ def closest_vehicle(record: Record) -> int:
 
 def grouped(key: str, by: float) -> Callable[[Record], int]:
     """Returns what puts neighbouring values of `key` into one class, `by` of them on average."""
-    return lambda record: int(record[key] // by)
+    return functools.partial(_group, key, by)
+
+
+def _group(key: str, by: float, record: Record) -> int:
+    return int(record[key] // by)
 
 
 Parts: TypeAlias = dict[str, Any]  # of a Task
@@ -115,13 +121,13 @@ def vtab(split: str, task: str, data_dir: str = "") -> Source:
     if chosen.label:
         class_names, label = tuple(map(str, range(chosen.classes))), chosen.label
     else:
-        class_names, label = tfds.class_names_of(builder, chosen.name, chosen.key), lambda r: r[chosen.key]
+        class_names, label = tfds.class_names_of(builder, chosen.name, chosen.key), operator.itemgetter(chosen.key)
     image = _encoded if chosen.full_range else _stretched
 
     def whole(name: str) -> Source:
         words = getattr(chosen, name)
         found = tfds.records(builder, words, chosen.name, "image")
-        return Prepared(found, class_names, image, label, f"{chosen.name} {words}")
+        return Prepared(found, class_names, image, label, f"{chosen.name} {words}", str(builder.data_path))
 
     if split in FEW:
         parts = [(whole(name), count) for name, count in zip(("train", "val"), FEW[split], strict=True) if count]

@@ -85,8 +85,8 @@ def webdataset(
     keys = Strings()
     for tar, index in zip(tars, indexes, strict=True):
         keys.extend(index.keys)
-        for sample, words in enumerate(index.labels()):
-            numbering.append(words, f'"{index.keys[sample]}" in "{tar}"')
+        words = [index.words[number] for number in range(len(index.words))]
+        numbering.extend(words, index.codes, index.counts, partial(_place, tar, index))
     known, labels = numbering.numbered()
     offsets, sizes = (np.concatenate([getattr(index, name) for index in indexes]) for name in ("offsets", "sizes"))
     whole = Tars(tars, list(map(len, indexes)), keys, offsets, sizes, labels, known)
@@ -94,6 +94,11 @@ def webdataset(
         return whole
     chosen = [splits[tar] == split for tar in tars]
     return Selection(whole, np.flatnonzero(np.repeat(chosen, list(map(len, indexes)))))
+
+
+def _place(tar: str, index: tar_index.Index, word: int) -> str:
+    """Returns where a label comes from, for people."""
+    return f'"{index.first_with(word)}" in "{tar}"'
 
 
 def _tars(path: str) -> tuple[list[str], str]:
