@@ -9,7 +9,8 @@ a flip, a batch. From 500 x 375 to 224 pixels: pictures of 1/f noise and sharp-e
 
 Every way runs in a process of its own, pinned to one core and again to two, and they take turns in several rounds. By
 one core the figure is images per second of processor time, of all threads; by two, per second on the clock. Ratios are
-to big_vision's in the same round: the median, the least and the most.
+to big_vision's in the same round: the median, the least and the most. A turn lasts from nothing to the last of so many
+batches, so that none is counted which was made before it.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,8 +43,8 @@ from vit_jax.data.images.picture import Picture
 BATCH = 64
 PHOTOS = 64
 FEWER = 25  # of the files in a folder, one in so many
-Batches = Iterator[object]
-Way = Callable[[list[bytes], int, int], Batches]  # of these files, at this size, with so many threads
+Start = Callable[[int], Iterable[object]]  # so many batches, none made before the first is asked for
+Way = Callable[[list[bytes], int, int], Start]  # of these files, at this size, with so many threads
 
 
 class Jpegs:
@@ -65,12 +66,21 @@ class Jpegs:
 def ours(decoder: str) -> Way:
     """Returns the way of this project, from a source to batches."""
 
-    def batches(files: list[bytes], size: int, threads: int) -> Batches:
-        transform = preprocess.build("inception_crop", (size, size), decoder=decoder)
-        with pipeline.training(Jpegs(files), transform, BATCH, 0, threads).since(0) as ahead:
-            yield from ahead
+    def way(files: list[bytes], size: int, threads: int) -> Start:
+        return piped(files, preprocess.build("inception_crop", (size, size), decoder=decoder), threads)
 
-    return batches
+    return way
+
+
+def piped(files: list[bytes], transform: preprocess.Transform, threads: int) -> Start:
+    """Returns what makes this project's batches."""
+    batches = pipeline.training(Jpegs(files), transform, BATCH, 0, threads)
+
+    def start(count: int) -> Iterator[object]:
+        batches.steps = count
+        return iter(batches)
+
+    return start
 
 
 class Nothing:
@@ -88,13 +98,12 @@ class Nothing:
         return self.image
 
 
-def nothing(files: list[bytes], size: int, threads: int) -> Batches:
+def nothing(files: list[bytes], size: int, threads: int) -> Start:
     """The pipeline of this project around a decoder that does nothing: what Python and the copying cost."""
-    with pipeline.training(Jpegs(files), Nothing(size), BATCH, 0, threads).since(0) as ahead:
-        yield from ahead
+    return piped(files, Nothing(size), threads)
 
 
-def pillow(files: list[bytes], size: int, threads: int) -> Batches:
+def pillow(files: list[bytes], size: int, threads: int) -> Start:
     """Pillow in threads, as torchvision's RandomResizedCrop and flip call it; antialiased."""
     crop = preprocess.InceptionCrop((size, size))
 
@@ -107,11 +116,12 @@ def pillow(files: list[bytes], size: int, threads: int) -> Batches:
             picture = picture.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
         return np.asarray(picture)
 
-    with ThreadPoolExecutor(threads) as pool:
-        start = 0
-        while True:
-            yield np.stack(list(pool.map(image, range(start, start + BATCH))))
-            start += BATCH
+    def start(count: int) -> Iterator[object]:
+        with ThreadPoolExecutor(threads) as pool:
+            for first in range(0, count * BATCH, BATCH):
+                yield np.stack(list(pool.map(image, range(first, first + BATCH))))
+
+    return start
 
 
 def big_vision(antialias: bool, to_float: bool) -> Way:
@@ -120,7 +130,7 @@ def big_vision(antialias: bool, to_float: bool) -> Way:
     `to_float` adds its value_range(-1, 1), which every config of it has; without, images stay uint8, as here.
     """
 
-    def batches(files: list[bytes], size: int, threads: int) -> Batches:
+    def way(files: list[bytes], size: int, threads: int) -> Start:
         del threads  # its own: 100 calls at a time
         tf = tensorflow()
 
@@ -136,14 +146,18 @@ def big_vision(antialias: bool, to_float: bool) -> Way:
         options.threading.private_threadpool_size = 48
         options.threading.max_intra_op_parallelism = 1
         options.experimental_optimization.inject_prefetch = False
-        data = tf.data.Dataset.from_tensor_slices(files).with_options(options).repeat()
-        data = data.map(preprocessed, num_parallel_calls=100).batch(BATCH, drop_remainder=True)
-        return iter(data.prefetch(2))
+        encoded = tf.data.Dataset.from_tensor_slices(files).with_options(options).repeat()
 
-    return batches
+        def start(count: int) -> Iterable[object]:
+            data = encoded.take(count * BATCH).map(preprocessed, num_parallel_calls=100)
+            return data.batch(BATCH, drop_remainder=True).prefetch(2)
+
+        return start
+
+    return way
 
 
-def google_research(files: list[bytes], size: int, threads: int) -> Batches:
+def google_research(files: list[bytes], size: int, threads: int) -> Start:
     """The published ViT's way: vit_jax/input_pipeline.py of google-research/vision_transformer (c6de1e5)."""
     del threads  # its own: AUTOTUNE
     tf = tensorflow()
@@ -158,8 +172,13 @@ def google_research(files: list[bytes], size: int, threads: int) -> Batches:
             image = tf.image.flip_left_right(image)
         return (image - 127.5) / 127.5
 
-    data = tf.data.Dataset.from_tensor_slices(files).repeat()
-    return iter(data.map(preprocessed, tf.data.AUTOTUNE).batch(BATCH, drop_remainder=True).prefetch(1))
+    encoded = tf.data.Dataset.from_tensor_slices(files).repeat()
+
+    def start(count: int) -> Iterable[object]:
+        data = encoded.take(count * BATCH).map(preprocessed, tf.data.AUTOTUNE)
+        return data.batch(BATCH, drop_remainder=True).prefetch(1)
+
+    return start
 
 
 def inception_box(tf: Any, shape: Any, **options: Any) -> Any:
@@ -215,10 +234,10 @@ class Process:
         command = [sys.executable, __file__, "--child", name, str(files), str(size), str(cores)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def turn(self, seconds: float) -> Turn:
-        """Returns what it does in so many seconds."""
+    def turn(self, batches: int) -> Turn:
+        """Returns what so many batches took."""
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.write(f"{batches}\n")
         self.process.stdin.flush()
         return Turn(*json.loads(self.process.stdout.readline()))
 
@@ -228,33 +247,31 @@ class Process:
 
 
 def child(name: str, files: str, size: str, cores: str) -> None:
-    """Takes a turn for every line of standard input, which says how many seconds it has."""
+    """Takes a turn for every line of standard input, which says how many batches to make."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(cores) :])
-    way, contents = CONTESTANTS[name].way, pickle.loads(Path(files).read_bytes())
+    start = CONTESTANTS[name].way(pickle.loads(Path(files).read_bytes()), int(size), int(cores))
     for line in sys.stdin:
-        batches = way(contents, int(size), int(cores))
-        for _ in range(3):  # what runs ahead of the one who asks is full then, and again at the end
-            next(batches)
-        images, processor, clock = 0, time.process_time(), time.perf_counter()
-        while time.perf_counter() < clock + float(line):
-            next(batches)
-            images += BATCH
-        print(json.dumps([images, time.process_time() - processor, time.perf_counter() - clock]), flush=True)
-        del batches
+        started = start(int(line))
+        processor, clock = time.process_time(), time.perf_counter()
+        batches = sum(1 for _ in started)
+        turn = Turn(batches * BATCH, time.process_time() - processor, time.perf_counter() - clock)
+        print(json.dumps(turn), flush=True)
 
 
 Turns = dict[str, list[Turn]]  # by way, in the order of rounds
 
 
 def measured(names: list[str], files: Path, size: int, cores: int, seconds: float, rounds: int) -> Turns:
-    """Returns the turns of every way."""
+    """Returns the turns of every way, of as many batches as take it about so many seconds."""
     processes = {name: Process(name, files, size, cores) for name in names}
-    for process in processes.values():
-        process.turn(0.5)  # which loads libraries, and compiles
+    batches = {}
+    for name, process in processes.items():
+        process.turn(2)  # which loads and compiles
+        batches[name] = max(4, round(seconds * rate(process.turn(8), cores) / BATCH))
     turns = {name: [] for name in names}
     for _ in range(rounds):
         for name, process in processes.items():
-            turns[name].append(process.turn(seconds))
+            turns[name].append(process.turn(batches[name]))
     for process in processes.values():
         process.end()
     return turns
