@@ -58,8 +58,9 @@ def construct(constructor: Callable[..., T], where: str, /, *given: Any, **optio
         signature.bind(*given, **options)
     except TypeError as error:
         named = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD][len(given) :]
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
         for key in options:
-            if key not in named:
+            if key not in named and not takes_any:
                 raise UserError(f'{where} reads no "{key}".{did_you_mean(key, named)}') from None
         raise UserError(f"{where}: {error}") from None
     for key, value in options.items():

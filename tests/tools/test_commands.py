@@ -228,6 +228,21 @@ def test_a_wrong_config_is_one_line(
 
 
 @pytest.mark.parametrize(
+    ("action", "words", "message"),
+    [
+        ("hash", ["--first=-1"], "--first is -1 and --steps 100; give 0 or more"),
+        ("hash", ["--steps=-1"], "--steps -1; give 0 or more"),
+        ("hash", ["--parts=0"], "give --parts that the hosts divide"),
+        ("hash", ["--config.source={'path': 'x'}"], "config.source: missing a required argument: 'kind'"),
+        ("check", ["--config.source={'path': 'x'}"], "config.source: missing a required argument: 'kind'"),
+        ("check", ["--config.source.path="], "no folder of images is named; say which"),
+    ],
+)
+def test_a_mistake_beside_data_is_one_line(action: str, words: list[str], message: str, capsys):
+    assert message in complaint(capsys, "data", action, "--config=configs/scratch.py", *words)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("def get_config(:\n", "broken.py, line 1: SyntaxError"),

@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> int:
         raise UserError("--config is wanted, as in --config=configs/scratch.py")
     config = construct(Config, "config", **configuration.changed(given.config, left, parser).to_dict())
     host, hosts = numbers(given.host)
-    if given.parts % hosts or config.batch_size % given.parts:
+    if min(given.first, given.steps) < 0:
+        raise UserError(f"--first is {given.first} and --steps {given.steps}; give 0 or more")
+    if given.parts < 1 or given.parts % hosts or config.batch_size % given.parts:
         raise UserError(
             f"{given.parts} parts of a batch of {config.batch_size} among {hosts} hosts; give --parts that the hosts "
             "divide, and that divide the batch"

@@ -95,7 +95,7 @@ def of_config(argument: str, config: Mapping[str, Any]) -> Asked:
 
 def open_splits(section: Mapping[str, Any], splits: tuple[str, ...]) -> dict[str, Source]:
     """Returns the splits of a source by name, all with the classes of all; raises UserError as sources do."""
-    if section["kind"] == "folder":
+    if section.get("kind") == "folder":
         section = {**section, "empty_classes": True}  # a finding, not the end
     opened = {split: construct(sources.build, "config.source", split=split, **section) for split in splits}
     names = tuple(dict.fromkeys(name for source in opened.values() for name in source.class_names))

@@ -94,12 +94,9 @@ def _rounded(numbers: np.ndarray) -> list[float] | None:
 
 
 def overrides(report: Mapping[str, Any]) -> str:
-    """Returns the mean and the std as what a training is told; "" if there are none."""
-    return " ".join(
-        f"--config.value_range.{name}=({','.join(f'{value:.4f}' for value in report[name])})"
-        for name in ("mean", "std")
-        if report[name]
-    )
+    """Returns the mean and the std as what a training is told, quoted for a shell; "" if there are none."""
+    values = {name: ",".join(f"{value:.4f}" for value in report[name] or ()) for name in ("mean", "std")}
+    return " ".join(f'--config.value_range.{name}="({said})"' for name, said in values.items() if said)
 
 
 def verdict(report: Mapping[str, Any]) -> str:

@@ -45,7 +45,10 @@ def build(steps: int, name: str = "cosine", warmup_steps: int = 0, **options: An
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     if not 0 <= warmup_steps < steps:
-        raise UserError(f"warm-up takes {warmup_steps} of {steps} steps; it must leave at least one")
+        raise UserError(
+            f"warm-up takes {warmup_steps} of {steps} steps; it must leave at least one: give more steps, or fewer as "
+            "config.optimizer.schedule.warmup_steps"
+        )
     after = construct(pick(SCHEDULES, name, "schedule"), f"schedule {name}", steps - warmup_steps, **options)
     warmup = optax.linear_schedule(0.0, 1.0, warmup_steps)
     return optax.join_schedules([warmup, after], [warmup_steps]) if warmup_steps else after

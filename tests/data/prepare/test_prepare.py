@@ -252,7 +252,6 @@ def test_a_finished_folder_is_looked_through_and_left_alone(photos, tmp_path, ca
     ("change", "options", "message"),
     [
         (None, ["--short-side=8"], "short_side: 0, now 8"),
-        (None, ["--skip-bad"], "skip_bad: False, now True"),
         (None, ["--splits=train"], "splits: "),
         ("train/cat/30.jpg", [], "'examples': 20.* now .*'examples': 21"),
         ("train/cat/02.jpg", [], "splits: "),
@@ -285,8 +284,12 @@ def test_bad_images_are_all_named_or_left_out(photos, tmp_path, capsys):
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert not (tmp_path / "out" / "dataset_info.json").exists()
 
+    assert main(command(photos, tmp_path / "out", "--skip-bad")) == 0, "goes on, now without them"
+    assert main(command(photos, tmp_path / "out")) == 2
+    assert "skip_bad: True, now False" in capsys.readouterr().err
     assert main(command(photos, tmp_path / "skipped", "--skip-bad")) == 0
     assert "train: 18 examples" in capsys.readouterr().out
+    assert files_of(tmp_path / "skipped") == files_of(tmp_path / "out")
     manifest = json.loads((tmp_path / "skipped" / "manifest.json").read_text())
     left_out = [each for split in manifest["splits"].values() for s in split["shards"] for each in s["left_out"]]
     assert [each["name"] for each in left_out] == [os.path.relpath(path, photos) for path in bad]

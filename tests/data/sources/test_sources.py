@@ -102,6 +102,7 @@ def test_splits_that_make_no_sense(split, message):
         ("digits", {"label": 100}, 'reads no "label". Did you mean "labels"'),
         ("digits", {"labels": 1098}, "1097 training examples, not 1098"),
         ("folder", {}, "path"),
+        ("folder", {"path": ""}, "no folder of images is named"),
         ("folder", {"pth": "/"}, 'reads no "pth". Did you mean "path"'),
         ("fractals", {"classes": 2, "per_class": 2, "image_sizes": (8, 8)}, 'Did you mean "image_size"'),
         ("tfds", {"name": "x", "datadir": "y"}, 'Did you mean "data_dir"'),

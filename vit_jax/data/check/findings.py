@@ -32,8 +32,8 @@ FLAWS: dict[Flaw, tuple[str, str, str]] = {
     Flaw.GREY: (NOTE, "grey", "nothing: the one channel is used three times"),
     Flaw.TRANSPARENT: (NOTE, "with transparency", "nothing: laid on white"),
     Flaw.DEEP: (NOTE, "of more than 8 bits a channel", "nothing: rounded to 8 bits"),
-    Flaw.ROTATED: (NOTE, "turned by their EXIF orientation", "nothing: set upright"),
-    Flaw.WRONG_SUFFIX: (NOTE, "of another format than their name says", "nothing: the content counts"),
+    Flaw.ROTATED: (NOTE, "turned by EXIF", "nothing: set upright"),
+    Flaw.WRONG_SUFFIX: (NOTE, "of another format than the name says", "nothing: the content counts"),
 }
 
 
@@ -110,13 +110,12 @@ def _classes(splits: Mapping[str, Survey], class_names: Sequence[str]) -> Iterat
         empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
         if empty:
             level, remedy = (WARNING, "the evaluation says nothing of them") if number else (ERROR, "add images")
-            yield Finding(
-                "empty_class", level, f"classes without an image in {split}", remedy, len(empty), classes=empty
-            )
+            says = f"class{'es' * (len(empty) != 1)} without an image in {split}"
+            yield Finding("empty_class", level, says, remedy, len(empty), classes=empty)
     counts, split = next((survey.classes, split) for split, survey in splits.items())
     few = [name for name, count in zip(class_names, counts, strict=True) if 0 < count < FEW]
     if few:
-        says = f"classes with fewer than {FEW} images in {split}"
+        says = f"class{'es' * (len(few) != 1)} with fewer than {FEW} images in {split}"
         yield Finding("few", WARNING, says, "add images, or join classes", len(few), classes=few)
     filled = counts[counts > 0]
     if len(filled) and filled.max() >= UNEVEN * filled.min():

@@ -91,7 +91,7 @@ def _look(example: Example) -> Looked:
     except PIL.UnidentifiedImageError:
         return Looked(Flaw.NOT_AN_IMAGE, f'"{name}" {"is no image" if image else "is empty"}')
     except PIL.Image.DecompressionBombError as error:
-        return Looked(Flaw.TOO_LARGE, f'"{name}" is too large: {error}')
+        return Looked(Flaw.TOO_LARGE, f'"{name}" is too large: {str(error).rstrip(".")}')
     except BROKEN as error:
         return Looked(Flaw.DAMAGED, f'cannot decode "{name}" ({error})')
     try:

@@ -41,7 +41,7 @@ def reading(name: str) -> Iterator[None]:
     except UnreadableImageError:
         raise
     except PIL.Image.DecompressionBombError as error:
-        raise UnreadableImageError(f'"{name}" is too large: {error}') from None
+        raise UnreadableImageError(f'"{name}" is too large: {str(error).rstrip(".")}') from None
     except BROKEN as error:
         reason = "not an image" if isinstance(error, PIL.UnidentifiedImageError) else error
         raise UnreadableImageError(f'cannot decode "{name}" ({reason}); mend it or take it out') from None

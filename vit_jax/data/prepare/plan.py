@@ -108,9 +108,14 @@ def as_terms(plan: Plan) -> dict[str, Any]:
 
 
 def refuse_another(plan: Plan, folder: Path, earlier: Mapping[str, Any]) -> None:
-    """Raises UserError where the plan by which `folder` was begun has other terms, saying which."""
+    """Raises UserError where the plan by which `folder` was begun has other terms, saying which.
+
+    To leave out what is bad may be said later: without it no shard that holds any was finished.
+    """
     terms = as_terms(plan)
     differ = [key for key in terms if key != "source" and terms[key] != earlier.get(key)]
+    if plan.skip_bad and "skip_bad" in differ:
+        differ.remove("skip_bad")
     if differ:
         what = "; ".join(f"{key}: {_short(earlier.get(key))}, now {_short(terms[key])}" for key in differ)
         raise UserError(f'"{folder}" was begun by another plan ({what}); give another --out, or delete that folder')

@@ -122,7 +122,7 @@ def on_beam(options: str) -> Carry:
         beam: Any = importlib.import_module("apache_beam")
         pipeline_options: Any = importlib.import_module("apache_beam.options.pipeline_options")
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; pip install 'vit-jax[beam]' brings it") from None
+        raise UserError(f"{error.name} is not installed; install the extra [beam]") from None
 
     def carry(splits: Splits, jobs: list[Job]) -> None:
         try:
