@@ -235,7 +235,7 @@ def test_a_wrong_config_is_one_line(
         ("hash", ["--parts=0"], "give --parts that the hosts divide"),
         ("hash", ["--config.source={'path': 'x'}"], "config.source: missing a required argument: 'kind'"),
         ("check", ["--config.source={'path': 'x'}"], "config.source: missing a required argument: 'kind'"),
-        ("check", ["--config.source.path="], "no folder of images is named; say which"),
+        ("check", ["--config.source.path="], "no path; say where it is, as in --config.source.path=FOLDER"),
     ],
 )
 def test_a_mistake_beside_data_is_one_line(action: str, words: list[str], message: str, capsys):

@@ -18,7 +18,7 @@ from vit_jax.data.sources import (
     webdataset,
 )
 from vit_jax.data.sources.splits import sliced
-from vit_jax.errors import construct, pick
+from vit_jax.errors import UserError, construct, pick
 
 
 def build(kind: str, split: str, **options: Any) -> Source:
@@ -29,6 +29,8 @@ def build(kind: str, split: str, **options: Any) -> Source:
     >>> len(build("digits", "train", labels=100))
     100
     """
+    if options.get("path") == "":  # as configs for one's own images have it; to a kind it would be the current folder
+        raise UserError(f'data "{kind}" has no path; say where it is, as in --config.source.path=FOLDER')
     return construct(pick(SOURCES, kind, "kind of data"), f'data "{kind}"', split, **options)
 
 

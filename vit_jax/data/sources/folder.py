@@ -71,8 +71,6 @@ def folder(split: str, path: str, empty_classes: bool = False) -> Source:
 
     Raises UserError where the folders do not follow either.
     """
-    if not path:
-        raise UserError("no folder of images is named; say which, as in --config.source.path=FOLDER")
     root = path.rstrip("/") if storage.is_remote(path) else str(Path(path).expanduser())
     split_folders = _split_folders(root)
     if split_folders:

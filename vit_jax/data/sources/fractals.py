@@ -9,7 +9,7 @@ import numpy as np
 
 from vit_jax.data.examples import Example, Source
 from vit_jax.data.sources import attractors
-from vit_jax.errors import UserError, did_you_mean, pick
+from vit_jax.errors import UserError, check_kind, did_you_mean, pick
 
 SPLITS = {"train": 1, "val": 2}
 
@@ -27,11 +27,15 @@ class Fractals:
         self,
         classes: int,
         per_class: int,
-        image_size: Sequence[int],
+        image_size: Sequence,
         seed: int = 0,
         split: str = "train",
         paint: str = "colours",
     ):
+        if seed < 0:
+            raise UserError(f"the fractals' seed is {seed}; give 0 or more")
+        for side in image_size:
+            check_kind("a side of the fractals' image_size", side, int)
         if len(image_size) != 2 or min(classes, per_class, *image_size) < 1:
             raise UserError(
                 f"cannot draw {classes} classes of {per_class} fractals at {tuple(image_size)}; "
@@ -69,7 +73,7 @@ class Fractals:
 
 
 def fractals(
-    split: str, classes: int, per_class: int, image_size: Sequence[int], seed: int = 0, paint: str = "colours"
+    split: str, classes: int, per_class: int, image_size: Sequence, seed: int = 0, paint: str = "colours"
 ) -> Source:
     """`Fractals` as a kind of source; "train" and "val" show the same classes in different instances."""
     return Fractals(classes, per_class, image_size, seed, split, paint)

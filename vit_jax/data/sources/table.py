@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import posixpath
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -102,8 +103,14 @@ def joined(folder: str, path: str) -> str:
 
     >>> joined("gs://bucket/data", "a.jpg"), joined("/data", "gs://bucket/a.jpg")
     ('gs://bucket/data/a.jpg', 'gs://bucket/a.jpg')
+    >>> joined("gs://bucket/tables", "../images/a.jpg")  # a bucket knows no ".."
+    'gs://bucket/images/a.jpg'
     """
-    return path if "://" in path else os.path.join(folder, path)
+    if "://" in path:
+        return path
+    whole = os.path.join(folder, path)
+    kind, separator, inside = whole.partition("://")
+    return kind + separator + posixpath.normpath(inside) if separator and "/../" in inside else whole
 
 
 def _tables(path: str, folder: str) -> list[tuple[str, str]]:

@@ -80,6 +80,9 @@ def opened(name: str, data_dir: str) -> Any:
     except DatasetNotFoundError:
         place = data_dir or "its own folder"
         raise UserError(f'tfds knows no dataset "{name}", and none is prepared in {place}; check both') from None
+    except ValueError as error:
+        said = str(error).splitlines()[0]
+        raise UserError(f'tfds cannot read "{name}" ({said}); write it as cifar10 or cifar10:3.*.*') from None
     except AssertionError as error:  # a version that is neither prepared nor in tfds
         raise UserError(str(error).splitlines()[0].split('}": ')[-1]) from None
     if not (builder.data_path / "dataset_info.json").exists():
