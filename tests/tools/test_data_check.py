@@ -62,11 +62,14 @@ def test_clean_data_is_said_to_be_and_its_numbers_are_right(clean, tmp_path, cap
 
 def test_an_empty_class_folder_is_an_error_that_is_listed(clean, tmp_path, capsys):
     (clean / "train" / "kite").mkdir()
+    (clean / "train" / "hawk" / "grey.jpg").write_bytes(flawed.FILES["grey.jpg"])
     code, out, _ = said(capsys, f"--data={clean}", f"--out={tmp_path / 'out'}")
     assert code == 1
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["splits"]["train"]["classes"]["kite"] == 0
     assert "kite" in out
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert -1 < page.find("error: 1 class without an image in train") < page.find("note: 1 image grey")
 
 
 def test_flaws_are_named_and_counted_and_end_with_one(clean, tmp_path, capsys):

@@ -97,10 +97,12 @@ def as_page(report: Mapping[str, Any], classes: Sequence[Row], found: Sequence[R
     """Returns the report as a page that stands alone."""
     first = next(iter(report["splits"]))
     images = sum(told["images"] for told in report["splits"].values())
+    rows = iter(found)
+    sections = [class_section(told) if "classes" in told else section(next(rows)) for told in report["findings"]]
     others = len(report["splits"][first]["classes"]) - len(classes)
     parts = {
         "lead": html.escape(f"{images:,} images of {report['data']}: {check_report.verdict(report)}."),
-        "findings": "".join(map(section, found)) + classes_found(report) or "<p>Nothing.</p>",
+        "findings": "".join(sections) or "<p>Nothing.</p>",
         "splits": table(*check_report.split_rows(report)),
         "first": html.escape(first),
         "overrides": html.escape(check_report.overrides(report) or "no image can be read"),
@@ -125,15 +127,11 @@ def section(row: Row) -> str:
     return f'<h3>{html.escape(row.title)}</h3>{note}<div class="{kind}">{"".join(drawn)}</div>'
 
 
-def classes_found(report: Mapping[str, Any]) -> str:
-    """Returns the findings about classes, which have no pictures, as HTML."""
-    said = []
-    for told in report["findings"]:
-        if "classes" in told:
-            title = html.escape(f"{told['level']}: {told['count']:,} {told['says']}")
-            names = html.escape(", ".join(told["classes"][: check_report.CLASSES]))
-            said.append(f'<h3>{title}</h3><p class="soft">{html.escape(told["remedy"])}</p><p>{names}</p>')
-    return "".join(said)
+def class_section(told: Mapping[str, Any]) -> str:
+    """Returns a finding about classes, which have no pictures, as HTML."""
+    title = html.escape(f"{told['level']}: {told['count']:,} {told['says']}")
+    names = html.escape(", ".join(told["classes"][: check_report.CLASSES]))
+    return f'<h3>{title}</h3><p class="soft">{html.escape(told["remedy"])}</p><p>{names}</p>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]] | Iterator[list[str]]) -> str:
