@@ -173,6 +173,9 @@ def test_a_killed_process_is_said():
         with pytest.raises(UserError, match=r"killed.*config\.processes"):
             for _ in range(10):
                 next(reading)
+        for _ in range(6):  # those too that are asked for from here on
+            with pytest.raises(UserError, match="killed"):
+                next(reading)
 
 
 ORPHANS = """
