@@ -1,5 +1,6 @@
 """Several sources as one, each with its weight."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,10 +35,12 @@ def mixture(split: str, parts: Mapping[str, Mapping[str, Any]]) -> Source:
         check_kind(f"parts.{name}", section, dict)
         options = dict(section)
         weight = options.pop("weight", None)
-        if not isinstance(weight, int | float) or isinstance(weight, bool) or not weight > 0:
+        if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < math.inf:
             raise UserError(f"the weight of {name} is {weight}; give each part of a mixture one above 0")
         if "kind" not in options:
             raise UserError(f"part {name} of the mixture has no kind; give it one of {', '.join(sources.SOURCES)}")
+        if options["kind"] == "mixture":
+            raise UserError(f"part {name} is a mixture itself, whose weights would not count; list its parts instead")
         built.append(sources.build(split=split, **options))
         weights.append(float(weight))
     class_names = tuple(dict.fromkeys(name for part in built for name in part.class_names))
