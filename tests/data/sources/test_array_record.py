@@ -206,7 +206,7 @@ def test_several_labels_each(tmp_path):
 
 
 def test_only_so_many_shards_stay_open(prepared, monkeypatch):
-    from vit_jax.data.sources import array_record_file
+    from vit_jax.data.sources import array_record, array_record_file
 
     monkeypatch.setattr(array_record_file, "OPEN", 1)
     source = array_record.array_record("train", str(prepared))
