@@ -206,6 +206,7 @@ def test_a_mixture_counts_its_classes_by_name():
         ({"a": DIGITS, "b": DIGITS | {"weight": 0}}, "the weight of b is 0"),
         ({"a": DIGITS, "b": DIGITS | {"weight": float("inf")}}, "the weight of b is inf"),
         ({"a": DIGITS, "b": {"weight": 1}}, "part b of the mixture has no kind"),
+        ({"a": DIGITS, "b": {"kind": "mixture", "parts": {}, "weight": 1}}, "part b is a mixture itself"),
         ({"a": DIGITS, "b": DIGITS | {"labls": 1}}, 'reads no "labls". Did you mean "labels"'),
         ({"a": DIGITS, "b": 7}, "parts.b is a section; got 7"),
     ],

@@ -158,7 +158,7 @@ def test_no_stand_in_is_looked_for_without_end():
         next(reading)
 
 
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", [*WORKERS[:3], pytest.param(WORKERS[3], marks=pytest.mark.slow)])
 def test_a_file_that_is_gone_is_not_a_flawed_image(workers):
     batches = pipeline.training(Gone(50), still, 50, seed=0, sampling=Sampling(unreadable_share=1.0), **workers)
     with batches.since(0) as reading, pytest.raises(UserError, match="no such file"):
@@ -172,6 +172,9 @@ def test_a_killed_process_is_said():
             os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(UserError, match=r"killed.*config\.processes"):
             for _ in range(10):
+                next(reading)
+        for _ in range(6):  # those too that are asked for from here on
+            with pytest.raises(UserError, match="killed"):
                 next(reading)
 
 

@@ -18,6 +18,8 @@ from vit_jax.errors import UserError
 
 Batch: TypeAlias = dict[str, np.ndarray]
 
+LOST = "a process that reads images was killed (out of memory?); give fewer config.processes"
+
 
 class Piece(NamedTuple):
     """Some rows of a batch, and what could not be read on the way."""
@@ -73,8 +75,7 @@ class Processes:
             if made.cancelled():
                 piece.cancel()
             elif isinstance(error := made.exception(), BrokenProcessPool):
-                lost = "a process that reads images was killed (out of memory?); give fewer config.processes"
-                piece.set_exception(UserError(lost))
+                piece.set_exception(UserError(LOST))
             elif error:
                 piece.set_exception(error)
             else:
@@ -83,8 +84,8 @@ class Processes:
 
         try:
             self._pool.submit(_make, slot, places).add_done_callback(hand_over)
-        except BrokenProcessPool as error:
-            piece.set_exception(error)
+        except BrokenProcessPool:
+            piece.set_exception(UserError(LOST))
         return piece
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -111,8 +111,9 @@ def go_on(
                     log.say(f"{stopping.name} at step {step:,}: saved; the same command goes on from there")
                     return Outcome(step, None, interrupt.exit_code)
     except UserError:  # an image that cannot be read, say: what was learned so far is good
-        log.settle()
-        keeper.save(state)
+        with suppress(NotFiniteError):  # no checkpoint holds what is not a number
+            log.settle()
+            keeper.save(state)
         raise
     except NotFiniteError as error:
         keeper.wait()

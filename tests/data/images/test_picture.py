@@ -66,7 +66,9 @@ def test_decoding_the_rows_of_a_box_gives_the_pixels_of_decoding_all(kind, resam
     assert (left_out > 0) == ("progressive" not in kind)
 
 
-@pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 75, "progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize(
+    "options", [{"quality": 90}, {"quality": 75, "progressive": True}, {"subsampling": 0}, {"subsampling": 1}]
+)
 @pytest.mark.parametrize("shape", [(600, 800), (601, 903)])
 def test_decoding_at_a_half_a_quarter_or_an_eighth_is_within_a_grey_level(shape, options):
     """The mean is below 0.75; of a thousand values one may be further off than 12, where blocks are cut at an edge."""
@@ -85,7 +87,22 @@ def test_decoding_at_a_half_a_quarter_or_an_eighth_is_within_a_grey_level(shape,
             expected = np.asarray(whole(file).resize(size, kernel, box)).astype(int)
             difference = np.abs(pillow.resized(jpeg, size, resample, box) - expected)
             assert difference.mean() < 0.75 and np.quantile(difference, 0.999) <= 12
-    assert shrinks == {2, 4, 8}
+    assert shrinks == ({1, 2, 4} if options.get("subsampling") == 1 else {2, 4, 8})
+
+
+@pytest.mark.parametrize("resample", KERNELS)
+def test_the_rows_of_a_tall_photo_give_the_pixels_of_decoding_all(resample):
+    """Pillow 13 resizes what is tall along its height first, and rounds otherwise then."""
+    file, left_out = encoded(PHOTO.rotate(90, expand=True).resize((80, 400)), subsampling=0), 0
+    for box in ((0, 0, 80, 60), (10, 20, 61, 108), (5.25, 100.5, 70.125, 220.75), (30, 300, 60, 320)):
+        for size in ((8, 48), (48, 40), (90, 64), (64, 300)):
+            jpeg = still_a_jpeg(file)
+            part = jpeg.part(box, size, resample)
+            if part.shrink == 1:
+                left_out += 400 - part.rows
+                expected = np.asarray(whole(file).resize(size, KERNELS[resample], box))
+                np.testing.assert_array_equal(pillow.resized(jpeg, size, resample, box), expected)
+    assert left_out > 0
 
 
 @pytest.mark.parametrize("kind", preprocess.TRANSFORMS)
@@ -147,6 +164,11 @@ def test_a_jpeg_that_ends_early_is_named_whatever_is_cut_from_it(kind, decoder):
     for kept in (len(file) - 2, len(file) * 3 // 4, len(file) // 2, 200, 2):
         with pytest.raises(UnreadableImageError, match=r'cannot decode "holiday\.jpg"'):
             corner(opened(file[:kept], "holiday.jpg"), RNG)
+
+
+def test_a_frame_header_that_ends_early_is_an_unreadable_image():
+    with pytest.raises(UnreadableImageError, match="cannot decode"):
+        opened(bytes.fromhex("ffd8 ffc0 0002 ffda"), "short.jpg")
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of some of the damage

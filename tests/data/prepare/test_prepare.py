@@ -298,6 +298,18 @@ def test_bad_images_are_all_named_or_left_out(photos, tmp_path, capsys):
     assert [example.image for example in ours] == good
 
 
+def test_a_shard_of_bad_images_alone_is_empty_and_can_be_made_anew(photos, tmp_path):
+    for path in (photos / "train" / "cat").iterdir():
+        path.write_bytes(b"nonsense")
+    out = tmp_path / "out"
+    assert main(command(photos, out, "--skip-bad", "--shards=20")) == 0
+    before = files_of(out)
+    damage(out / "photos-train.array_record-00019-of-00020")
+    assert main(command(photos, out, "--skip-bad", "--shards=20")) == 0
+    assert files_of(out) == before
+    assert {example.label for example in sources.build("array_record", "train", path=str(out))} == {1}
+
+
 def test_a_full_disk_is_a_line_and_leaves_nothing_that_counts(photos, tmp_path, capsys):
     for file in photos.glob("train/*/*.jpg"):
         file.write_bytes(picture(int(file.stem), (120, 90), "BMP"))

@@ -206,9 +206,9 @@ def test_several_labels_each(tmp_path):
 
 
 def test_only_so_many_shards_stay_open(prepared, monkeypatch):
-    from vit_jax.data.sources import array_record
+    from vit_jax.data.sources import array_record, array_record_file
 
-    monkeypatch.setattr(array_record, "OPEN", 1)
+    monkeypatch.setattr(array_record_file, "OPEN", 1)
     source = array_record.array_record("train", str(prepared))
     read = [source[index].name for index in (0, 14, 5, 0, 14)]
     assert read == ["0.jpg", "14.jpg", "5.jpg", "0.jpg", "14.jpg"]

@@ -95,6 +95,12 @@ def test_a_test_folder_alone_can_be_evaluated(tmp_path):
         (["cat/a.jpg"], "", "test", 'no folder "test"; make test/CLASS/ beside train/CLASS/'),
         (["cat/a.jpg"], "", "val", 'none of the 1 images in ".*" falls into "val"'),
         (["train/cat/a.jpg", "test/cow/b.jpg"], "", "test", 'test" has the class "cow", which train has not'),
+        (
+            ["train/a/1.jpg", "val/a/2.jpg", "valid/a/3.jpg"],
+            "",
+            "val",
+            "has train, val, valid; keep one folder for each",
+        ),
     ],
 )
 def test_folders_that_follow_no_layout(tmp_path, files, empty, split, message):

@@ -147,6 +147,9 @@ def test_archives_that_cannot_be_read(tmp_path):
     np.savez(path, images=np.array([{}], object), labels=[0])
     with pytest.raises(UserError, match=r"is no \.npz archive"):
         sources.build("arrays", "all", path=str(path))
+    np.savez(path, images=np.zeros((1, 4, 4), np.uint8), labels=["cat"])
+    with pytest.raises(UserError, match="give one integer for each of 1 images"):
+        sources.build("arrays", "all", path=str(path))
     np.savez(path, picture=np.zeros(3))
     with pytest.raises(UserError, match="it holds picture"):
         sources.build("arrays", "all", path=str(path))

@@ -123,6 +123,8 @@ def test_numbers_and_names_of_classes(tmp_path):
     assert held(tmp_path, "val", class_names=["ant", "bee", "cat", "dog", "eel"]) == {"c": ["dog"]}
     with pytest.raises(UserError, match=r'"val.csv", line 2: label 3 is out of range; the 3 classes of class_names'):
         held(tmp_path, "train", class_names=["ant", "bee", "cat"])
+    with pytest.raises(UserError, match="class_names has a class twice"):
+        held(tmp_path, "train", class_names=["ant", "bee", "cat", "ant"])
     write(tmp_path, classes__txt="ant\nbee\r\ncat\ndog\n\n")
     assert held(tmp_path, "train") == {"a": ["ant"], "b": ["cat"]}
     write(tmp_path, train__csv="image,label\na,dog\nb,ant\n", val__csv="image,label\nc,bee\n")
@@ -177,6 +179,7 @@ MISTAKES = {
     "latin-1": (CSV.encode() + "b,Bär\n".encode("latin-1"), "line 3: is not UTF-8"),
     "utf-16": (CSV.encode("utf-16"), "line 1: is not UTF-8"),
     "negative": ("image,label\na,0\nb,-1\n", "line 3: label -1 is out of range"),
+    "longer than int reads": (f"image,label\na,0\nb,{'9' * 5000}\n", "line 3: label 9+ is out of range"),
     "huge": ("image,label\na,0\nb,20260101\n", "line 3: label 20260101 is out of range"),
 }
 JSONL_MISTAKES = {

@@ -239,6 +239,14 @@ def pax_of(content):
     return lambda data: member.tobuf(tarfile.USTAR_FORMAT) + content.ljust(512, b"\0") + data
 
 
+def led_back(data):
+    """A tar whose first file says that it has so few bytes that the next one is itself."""
+    header = bytearray(data[:512])
+    header[124:136], header[148:156] = b"       -512\0", b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data[512:]
+
+
 MISTAKES = {
     "packed": (lambda path: changed(path, gzip.compress), "is packed by gzip.*unpack it"),
     "cut short": (lambda path: changed(path, lambda data: data[:1000]), "is cut short: its 1,000 bytes"),
@@ -247,6 +255,7 @@ MISTAKES = {
     "empty": (lambda path: path.write_bytes(b""), "is cut short"),
     "no tar": (lambda path: path.write_bytes(b"word " * 1000), "is no tar"),
     "damaged": (lambda path: changed(path, lambda data: data[:1030] + b"?" + data[1031:]), "is damaged: byte 1,024"),
+    "led back": (lambda path: changed(path, led_back), "is no tar"),
     "joined by cat": (lambda path: changed(path, lambda data: data + data), "goes on behind its end"),
     "hard link": (lambda path: link(path, tarfile.LNKTYPE), '"b.jpg" in .* is a hard link; write it with tar --deref'),
     "symbolic link": (lambda path: link(path, tarfile.SYMTYPE), "is a symbolic link"),

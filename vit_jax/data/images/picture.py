@@ -48,6 +48,7 @@ class Jpeg:
     size: tuple[int, int]
     frame: int  # where in the file its frame header begins
     by_rows: bool  # coded from top to bottom, not in passes over the whole, and complete
+    uneven: bool  # colours lie closer along one side than along the other, as in 4:2:2
 
     def part(self, box: Box, size: tuple[int, int], resample: str) -> Part:
         """Returns what to decode of this image, that `box` of it can be resized to `size` (width, height).
@@ -57,10 +58,15 @@ class Jpeg:
         """
         left, top, right, bottom = box
         wide, tall = (right - left) / size[0], (bottom - top) / size[1]
-        shrink = next((shrink for shrink in SHRINKS if min(wide, tall) >= OVERSAMPLE * shrink), 1)
-        file, height = self.file, self.size[1]
+        # libjpeg shrinks colours that have half the pixels along both sides by half as much, and uneven ones as much.
+        oversample = OVERSAMPLE * (1 + self.uneven)
+        shrink = next((shrink for shrink in SHRINKS if min(wide, tall) >= oversample * shrink), 1)
+        file, (width, height) = self.file, self.size
         # Two rows more than are needed: colours, stored at half the size, are interpolated from the next.
         rows = math.ceil(bottom + REACH[resample] * max(1, tall)) + 2 * shrink
+        # Pillow 13 resizes what is so tall along its height first, and rounds otherwise then: a part must stay as tall.
+        if height - size[1] > (turning := 2 * max(0, width - size[0])):
+            rows = max(rows, size[1] + turning + 1)
         if self.by_rows and rows <= height - BLOCK:
             file, height = bytearray(file), rows
             file[self.frame + 5 : self.frame + 7] = rows.to_bytes(2, "big")
@@ -92,13 +98,17 @@ def _jpeg(file: bytes, name: str) -> Jpeg | None:
         at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
     if not frame:
         return None
-    bits, components = file[frame + 4], file[frame + 9]
-    height, width = (int.from_bytes(file[frame + place : frame + place + 2], "big") for place in (5, 7))
-    if bits != 8 or components not in (1, 3) or not 0 < width * height <= (PIL.Image.MAX_IMAGE_PIXELS or 0):
+    header = file[frame + 4 : frame + 2 + int.from_bytes(file[frame + 2 : frame + 4], "big")]
+    if len(header) not in (9, 15) or len(header) != 6 + 3 * header[5] or header[0] != 8:
         return None
+    height, width = int.from_bytes(header[1:3], "big"), int.from_bytes(header[3:5], "big")
+    if not 0 < width * height <= (PIL.Image.MAX_IMAGE_PIXELS or 0):
+        return None
+    (across, down), *colours = [divmod(samples, 16) for samples in header[7::3]]
+    uneven = any(across * colour[1] != down * colour[0] for colour in colours)
     if has_exif:
         with reading(name):
             if PIL.Image.open(io.BytesIO(file)).getexif().get(ORIENTATION, 1) != 1:
                 return None
     by_rows = file[frame + 1] != PROGRESSIVE and file.endswith(END_OF_IMAGE)
-    return Jpeg(file, name, (width, height), frame, by_rows)
+    return Jpeg(file, name, (width, height), frame, by_rows, uneven)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def placed(path: Path) -> Iterator[Path]:
 
     Where the block raises, or makes no such file, nothing is left. Raises UserError where it cannot be made to last.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # Beam may have two machines write one file
     try:
         yield part
         if not part.exists():

@@ -48,8 +48,9 @@ def reopen(folder: Path, manifest: Mapping[str, Any]) -> None:
         if "labels" not in split or not files.is_unchanged(folder, split["labels"]):
             continue  # the shards are made anew, to learn which labels are whose
         labels, start = np.load(folder / split["labels"]["file"]), 0
+        labels = labels if labels.ndim == 2 else labels[:, None]
         for shard in split["shards"]:
-            rows = labels[start : start + shard["examples"]].reshape(shard["examples"], -1)
+            rows = labels[start : start + shard["examples"]]
             start += shard["examples"]
             note = {**shard, "labels": [row[row >= 0].tolist() for row in rows]}
             files.write_json(folder / UNFINISHED / f"{shard['file']}.json", note)

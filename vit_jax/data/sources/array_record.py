@@ -1,30 +1,22 @@
 """ArrayRecord shards of tf.train.Example, as `data prepare` and tfds write them, in a folder or a bucket."""
 
-import collections
 import fnmatch
-import importlib
 import io
 import json
 import posixpath
 import re
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from vit_jax.data import bucket, storage
+from vit_jax.data import storage
 from vit_jax.data.examples import Example, Source
 from vit_jax.data.sources import tf_example
+from vit_jax.data.sources.array_record_file import Readers, counts_of, within_deadline
 from vit_jax.errors import UserError, did_you_mean
 
-T = TypeVar("T")
 SHARD = re.compile(r"(?:(?P<name>.+)-)?(?P<split>\w+)\.array_?record(?:-(?P<number>\d+)-of-(?P<count>\d+))?")
-OPEN = 1024  # shards a process keeps open; each holds its index, 40 bytes a record
-# Reading ahead serves readers in order alone. "index_storage_option:offloaded" would save three quarters of the index,
-# and reads it anew for every record: 36 ms in place of 8 from a shard of a million records.
-OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
 def array_record(
@@ -51,7 +43,7 @@ def array_record(
     manifest = _read_json(folder, "manifest.json")
     keys = manifest.get("keys", {})
     label = label or keys.get("label") or "label"
-    counts = _counts([storage.join(folder, shard) for shard in shards])
+    counts = counts_of([storage.join(folder, shard) for shard in shards])
     for shard, promised in _promised(folder, split, shards, manifest).items():
         if shard not in shards:
             raise UserError(f'"{storage.join(folder, shard)}" is missing; copy it there')
@@ -97,7 +89,7 @@ class Shards:
         self.keys = keys
         self.title = title
         self.labels_file = labels_file
-        self._readers = _Readers()
+        self._readers = Readers()
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -142,65 +134,6 @@ class Shards:
 
     def _wanted_labels(self) -> str:
         return "one is wanted; or set most_labels" if self.most_labels is None else f"up to {self.most_labels} are"
-
-
-class _Readers(collections.OrderedDict[str, Any]):
-    """The shards that are open in this process, those opened last; none of them goes along to another process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lock = threading.Lock()
-
-    def __missing__(self, path: str) -> Any:
-        reader = opened(path)
-        with self.lock:
-            self[path] = reader
-            if len(self) > OPEN:
-                self.popitem(last=False)  # closed when nobody reads from it any more
-        return reader
-
-    def __reduce__(self) -> Any:
-        return _Readers, ()
-
-
-def opened(path: str) -> Any:
-    """Returns array_record's reader of a shard; raises UserError where it is cut short or no ArrayRecord."""
-    module: Any = importlib.import_module("array_record.python.array_record_module")
-    reader = module.ArrayRecordReader(path, options=OPTIONS, file_reader_buffer_size=32768)
-    if not reader.ok():  # and it would say that there are no records
-        reader.read([0])
-        raise RuntimeError("it is cut short, or no ArrayRecord")
-    return reader
-
-
-def within_deadline(ask: Callable[[], T], path: str, what: str = "") -> T:
-    """Returns `ask()`, what a shard says; array_record itself asks a bucket again without end.
-
-    Raises UserError where no answer comes in time, or where array_record finds the shard damaged.
-    """
-    try:
-        if not storage.is_remote(path):
-            return ask()
-        answer: Future[T] = Future()
-        threading.Thread(target=_settle, args=(answer, ask), daemon=True).start()
-        return answer.result(bucket.deadline())
-    except TimeoutError:
-        raise bucket.no_answer(path) from None
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise UserError(f'cannot read {what}"{path}": {str(error).splitlines()[0]}') from None
-
-
-def _settle(answer: "Future[T]", ask: Callable[[], T]) -> None:
-    try:
-        answer.set_result(ask())
-    except BaseException as error:
-        answer.set_exception(error)
-
-
-def _counts(paths: Sequence[str]) -> list[int]:
-    """Returns the number of records in each shard."""
-    with ThreadPoolExecutor(32) as pool:
-        return list(pool.map(lambda path: within_deadline(lambda: opened(path).num_records(), path), paths))
 
 
 def _parted(path: str) -> tuple[str, str]:

@@ -39,6 +39,7 @@ def _from_archive(archive: np.lib.npyio.NpzFile, split: str, path: str) -> Sourc
         names = archive["class_names"].tolist()
     else:
         # Every split must agree on the classes, also one that lacks some of them.
-        largest = max(int(archive[key].max()) for key in archive if key.endswith("labels"))
-        names = [str(label) for label in range(largest + 1)]
+        every = [archive[key] for key in archive if key.endswith("labels")]
+        counted = [each for each in every if each.size and np.issubdtype(each.dtype, np.integer)]
+        names = [str(label) for label in range(max((int(each.max()) for each in counted), default=0) + 1)]
     return Arrays(archive[images], archive[labels], names, f"{posixpath.basename(path)} {split}")

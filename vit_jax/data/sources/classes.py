@@ -78,7 +78,7 @@ class Numbering:
                         f'{place}: "{word}" is no class of {self.origin}.{did_you_mean(word, names[:1000])}'
                     )
             return names, [numbers[word] for word in words]
-        numbers = list(map(int, words))
+        numbers = [int(word[:20]) for word in words]  # a longer one is out of range as well
         bound = len(names) or MOST_CLASSES
         for number, place in zip(numbers, self._places, strict=True):
             if not 0 <= number < bound:
@@ -98,13 +98,16 @@ def words_of(said: object, title: str) -> list[str]:
     return [str(word) for word in words]
 
 
-def said_class_names(given: Sequence, file: str) -> tuple[Sequence[str], str]:
+def said_class_names(given: Sequence, file: str = "") -> tuple[Sequence[str], str]:
     """Returns the names of the classes and where they are said: `given`, or the lines of `file`, if there is one.
 
-    Raises UserError for a file with a class twice.
+    Raises UserError for a class twice.
     """
     if given:
-        return list(map(str, given)), "class_names"
+        names = list(map(str, given))
+        if len(set(names)) < len(names):
+            raise UserError("class_names has a class twice; give each once")
+        return names, "class_names"
     if not storage.is_file(file):
         return (), ""
     try:

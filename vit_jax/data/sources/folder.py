@@ -105,14 +105,22 @@ def splits(path: str) -> tuple[str, ...]:
 
 
 def _split_folders(root: str) -> dict[str, str]:
-    """Returns the folder of each split; none where the folders in `root` are classes."""
+    """Returns the folder of each split; none where the folders in `root` are classes.
+
+    Raises UserError where there is no folder, or a split has two, one of which would be passed over.
+    """
     if not storage.is_folder(root):
         what = "is a file" if storage.is_file(root) else "does not exist"
         raise UserError(f'"{root}" {what}; give a folder of images')
     folders = storage.folders_in(root)
-    found = {SPLIT_NAMES[name.lower()]: name for name in folders if name.lower() in SPLIT_NAMES}
+    named = [name for name in folders if name.lower() in SPLIT_NAMES]
+    found = {SPLIT_NAMES[name.lower()]: name for name in named}
     whole = storage.folders_in(storage.join(root, found["train"])) if "train" in found else []
-    return found if whole or len(found) == len(folders) else {}
+    if not whole and len(named) < len(folders):
+        return {}
+    if len(found) < len(named):
+        raise UserError(f'"{root}" has {", ".join(named)}; keep one folder for each split')
+    return found
 
 
 def _split_folder(root: str, split_folders: dict[str, str], split: str, empty_classes: bool) -> Source:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vit_jax.data import storage
 from vit_jax.data.examples import Example, Source
-from vit_jax.data.sources.classes import Numbering, words_of
+from vit_jax.data.sources.classes import Numbering, said_class_names, words_of
 from vit_jax.data.sources.folder import SPLIT_NAMES
 from vit_jax.data.sources.packed import Labels
 from vit_jax.data.unreadable import UnreadableImageError
@@ -122,7 +122,7 @@ def _labels(
         read = parts if several else {chosen: parts[chosen]}
         return tuple(named), _numbers(read, chosen, label, several, path)
 
-    numbering = Numbering(list(map(str, class_names)))
+    numbering = Numbering(*said_class_names(class_names))
     start = stop = 0
     for name, part in parts.items():
         start = len(numbering) if name == chosen else start

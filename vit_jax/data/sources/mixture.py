@@ -39,6 +39,8 @@ def mixture(split: str, parts: Mapping[str, Mapping[str, Any]]) -> Source:
             raise UserError(f"the weight of {name} is {weight}; give each part of a mixture one above 0")
         if "kind" not in options:
             raise UserError(f"part {name} of the mixture has no kind; give it one of {', '.join(sources.SOURCES)}")
+        if options["kind"] == "mixture":
+            raise UserError(f"part {name} is a mixture itself, whose weights would not count; list its parts instead")
         built.append(sources.build(split=split, **options))
         weights.append(float(weight))
     class_names = tuple(dict.fromkeys(name for part in built for name in part.class_names))

@@ -4,6 +4,7 @@ The formats are POSIX.1-2001 ("ustar" and "pax") and GNU's, as https://www.gnu.o
 describes them. Nothing is unpacked, so that a name such as "../a.jpg" is a name and no more.
 """
 
+import re
 from collections.abc import Iterator
 from io import BufferedIOBase
 from typing import NamedTuple
@@ -102,12 +103,10 @@ def _number(field: bytes, path: str, place: int) -> int:
     """Returns a number in octal digits, or, where its first bit is set, in bytes."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    try:
-        return int(field.strip(b" \0") or b"0", 8)
-    except ValueError:
-        raise UserError(
-            f'"{path}" is {"damaged" if place else "no tar"}: byte {place:,} begins no file; write it anew'
-        ) from None
+    digits = field.strip(b" \0")
+    if not re.fullmatch(b"[0-7]*", digits):  # a sign, which int would read, would lead back
+        raise UserError(f'"{path}" is {"damaged" if place else "no tar"}: byte {place:,} begins no file; write it anew')
+    return int(digits or b"0", 8)
 
 
 def _records(said: bytes, path: str, place: int) -> dict[bytes, bytes]:

@@ -72,7 +72,9 @@ def index_of(path: str, wanted: Wanted) -> Index:
     stamp = _stamp(path, wanted)
     places = [Path(f"{path}.index.npz")] if not storage.is_remote(path) else []
     cache = os.environ.get("VIT_JAX_CACHE") or "~/.cache/vit_jax"
-    places.append(Path(cache).expanduser() / "indexes" / f"{hashlib.sha256(path.encode()).hexdigest()[:32]}.npz")
+    known_as = path if storage.is_remote(path) else os.path.abspath(path)
+    name = hashlib.sha256(os.fsencode(known_as)).hexdigest()[:32]
+    places.append(Path(cache).expanduser() / "indexes" / f"{name}.npz")
     for place in places:
         kept = _load(place, stamp)
         if kept is not None:

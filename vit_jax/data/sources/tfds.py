@@ -10,7 +10,7 @@ import numpy as np
 
 from vit_jax.data import storage
 from vit_jax.data.examples import Example, Source
-from vit_jax.data.sources.array_record import within_deadline
+from vit_jax.data.sources.array_record_file import within_deadline
 from vit_jax.errors import UserError, did_you_mean
 
 Record: TypeAlias = Mapping[str, Any]
