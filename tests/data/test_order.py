@@ -187,7 +187,7 @@ FRACTALS = {"kind": "fractals", "classes": 3, "per_class": 40, "image_size": (8,
 
 
 def test_a_mixture_counts_its_classes_by_name():
-    mixture = sources.build("mixture", "train", parts={"real": DIGITS, "made": FRACTALS})
+    mixture = sources.build("mixture", "train", parts={"second": FRACTALS, "first": DIGITS})
     assert isinstance(mixture, Mixture)
     assert len(mixture.class_names) == 13
     assert mixture.class_names[:10] == tuple("0123456789")

@@ -20,8 +20,9 @@ def mixture(split: str, parts: Mapping[str, Mapping[str, Any]]) -> Source:
     """Several sources at once: `parts` names each and says of what kind it is, with a `weight` beside its options.
 
     A training shows each part in proportion to its weight, whatever its size, and goes through each in epochs of its
-    own; an evaluation counts every example of all of them once. Every part has the same split. Classes are those of
-    all parts by their names, in the order in which they first come.
+    own; an evaluation counts every example of all of them once. Every part has the same split. Parts stand in the
+    order of their names, whatever that of the section; classes are those of all parts, in the order in which they
+    first come.
 
     Raises:
       UserError: fewer than two parts, or a weight that is no number above 0.
@@ -31,7 +32,7 @@ def mixture(split: str, parts: Mapping[str, Mapping[str, Any]]) -> Source:
     if len(parts) < 2:
         raise UserError(f"a mixture has at least two parts; got {', '.join(parts) or 'none'}")
     built, weights = [], []
-    for name, section in parts.items():
+    for name, section in sorted(parts.items()):
         check_kind(f"parts.{name}", section, dict)
         options = dict(section)
         weight = options.pop("weight", None)
