@@ -21,7 +21,7 @@ def opened(
 ) -> tuple[Source, preprocessing.Transform]:
     """Returns the `split` of a source and the transform of its images, as config sections describe them.
 
-    `augment` names what happens to an image after it is cropped, kind by kind; `data.distortions` has the kinds.
+    `augment` names what happens to an image after it is cropped, kind by kind; `images.distortions` has the kinds.
 
     Raises:
       UserError: a section that says something unknown, or data that is not there.
