@@ -1,5 +1,7 @@
 """The handwritten digits that come with scikit-learn."""
 
+from typing import Any
+
 import numpy as np
 
 from vit_jax.data.examples import Arrays, Source
@@ -14,7 +16,8 @@ def digits(split: str, labels: int = 0) -> Source:
     """
     from sklearn.datasets import load_digits
 
-    pixels, targets = load_digits(return_X_y=True)
+    found: Any = load_digits(return_X_y=True)  # where pandas is installed its types say more than is true
+    pixels, targets = found
     sizes = {"test": 500, "val": 200, "train": 1097}
     if split not in sizes:
         raise UserError(f'digits has no split "{split}".{did_you_mean(split, sizes)}')
