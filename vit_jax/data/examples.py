@@ -1,6 +1,6 @@
 """What a source of images gives, a source held in memory, and a selection from any source."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +19,11 @@ class Example(NamedTuple):
     image: bytes | np.ndarray
     label: int | tuple[int, ...]
     name: str
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels, however many: `label` alone where it is one."""
+        return self.label if isinstance(self.label, tuple) else (self.label,)
 
 
 @runtime_checkable
@@ -48,6 +53,20 @@ def labels_of(source: Source) -> np.ndarray:
     if known is None:
         known = [source[index].label for index in range(len(source))]
     return np.asarray(known, np.int32)
+
+
+def most_labels_of(sources: Iterable[Source]) -> int | None:
+    """Returns the `most_labels` of all sources together."""
+    most = [source.most_labels for source in sources]
+    return None if all(each is None for each in most) else max(each or 1 for each in most)
+
+
+def padded(labels: Sequence[Sequence[int]], most: int | None) -> np.ndarray:
+    """Returns the labels of examples, int32 (examples,) where `most` is None; else (examples, most), filled with -1."""
+    rows = np.full((len(labels), most or 1), -1, np.int32)
+    for row, several in zip(rows, labels, strict=True):
+        row[: len(several)] = several
+    return rows[:, 0] if most is None else rows
 
 
 class Arrays:
@@ -128,9 +147,7 @@ class Concatenation:
     def __init__(self, sources: Sequence[Source]):
         self.sources = sources
         self.class_names = sources[0].class_names
-        self.most_labels: int | None = max((source.most_labels or 1 for source in sources), default=1)
-        if all(source.most_labels is None for source in sources):
-            self.most_labels = None
+        self.most_labels = most_labels_of(sources)
 
     @property
     def labels(self) -> np.ndarray:

@@ -4,6 +4,7 @@ An order is computed, not stored: a keyed permutation of 0 … n - 1 that is ask
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,9 @@ class Sampling:
                 raise UserError(f"{name} is {getattr(self, name)}; give a share, 0 to 1")
 
 
+PLAIN = Sampling()
+
+
 @dataclasses.dataclass(frozen=True)
 class Groups:
     """Examples in groups, and how often each group has its turn.
@@ -53,6 +57,16 @@ class Groups:
     sizes: np.ndarray
     shares: np.ndarray
     members: np.ndarray | None = None
+
+    @functools.cached_property
+    def starts(self) -> np.ndarray:
+        """Where each group's examples begin, int64 (groups,)."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @functools.cached_property
+    def turn_ends(self) -> np.ndarray:
+        """Where each group's turns end among the places that all share, int64 (groups,)."""
+        return np.cumsum(self.shares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +96,18 @@ class Order:
         sizes = self.groups.sizes[group]
         epoch, place = np.divmod(turn, sizes)
         index = permuted(place, sizes, _key(self.seed, 1, group, epoch))
-        index += (np.cumsum(self.groups.sizes) - self.groups.sizes)[group]
+        index += self.groups.starts[group]
         return index if self.groups.members is None else self.groups.members[index].astype(np.int64)
 
     def _turns(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the group at each place, and how many of its turns came before."""
-        shares = self.groups.shares
+        shares, ends = self.groups.shares, self.groups.turn_ends
         if len(shares) == 1:
             return np.zeros_like(places), places
-        ends = np.cumsum(shares)
         block, place = np.divmod(places, ends[-1])
         slot = permuted(place, np.full_like(place, ends[-1]), _key(self.seed, 0, block))
         group = np.searchsorted(ends, slot, side="right")
-        return group, block * shares[group] + slot - (ends - shares)[group]
+        return group, block * shares[group] + slot - (ends[group] - shares[group])
 
 
 def build(source: Source, sampling: Sampling, batch_size: int, seed: int) -> Order:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vit_jax.data import order, read_ahead
-from vit_jax.data.examples import Source
+from vit_jax.data.examples import Source, padded
 from vit_jax.data.images.picture import opened
 from vit_jax.data.images.preprocess import Transform
-from vit_jax.data.order import Order, Sampling
+from vit_jax.data.order import PLAIN, Order, Sampling
 from vit_jax.data.read_ahead import ReadAhead, join
 from vit_jax.data.unreadable import IN_A_ROW, Tally, Unreadable, UnreadableImageError
 from vit_jax.data.workers import Batch, Piece, Processes, Read, Threads
@@ -30,16 +30,16 @@ def training(
     threads: int = 4,
     processes: int = 0,
     rows: slice = slice(None),
-    sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
+    sampling: Sampling = PLAIN,
 ) -> "Batches":
     """Returns endless batches: "image" uint8 (batch, height, width, 3), "label" int32 (batch,).
 
     Where examples may have several labels, "label" is (batch, most), -1 where one has fewer.
 
     The source is gone through again and again, in a new order each time; batches run on from one epoch into the next.
-    What `transform` draws depends on the seed and on the example's
-    place in that stream, so that neither the number of workers nor the step that is asked for first changes a batch.
-    `rows` keeps those rows of every batch alone, as one host of many wants them.
+    What `transform` draws depends on the seed and on the example's place in that stream, so that neither the number of
+    workers nor the step that is asked for first changes a batch. `rows` keeps those rows of every batch alone, as one
+    host of many wants them.
 
     An image that cannot be decoded is replaced by the next one of the source that can, with the same draws; when more
     than `sampling.unreadable_share` of the source's images were, that is an error.
@@ -47,7 +47,7 @@ def training(
     _check(source, batch_size, threads, processes)
     if seed < 0:
         raise UserError(f"the data seed is {seed}; give 0 or more")
-    read = _InOrder(source, transform, seed, order.build(source, sampling, batch_size, seed))
+    read = _Shuffled(source, transform, seed, order.build(source, sampling, batch_size, seed))
     return Batches(read, batch_size, threads, processes, rows, None, Tally(len(source), sampling.unreadable_share))
 
 
@@ -80,7 +80,7 @@ def evaluation(
     """
     _check(source, batch_size, threads, processes)
     steps = -(-len(source) // batch_size)
-    return Batches(_OneByOne(source, transform), batch_size, threads, processes, rows, steps, Tally(len(source), 0.0))
+    return Batches(_InOrder(source, transform), batch_size, threads, processes, rows, steps, Tally(len(source), 0.0))
 
 
 class Batches:
@@ -132,7 +132,7 @@ class Batches:
         return [places[start : start + PIECE] for start in range(0, len(places), PIECE)]
 
 
-class _InOrder:
+class _Shuffled:
     """The source's examples without end, as the order has them; what cannot be read is replaced."""
 
     def __init__(self, source: Source, transform: Transform, seed: int, indices_at: Order):
@@ -158,7 +158,7 @@ class _InOrder:
         raise UserError(f"{unreadable[-1].reason}; nor can the {IN_A_ROW - 1} before it: `data check` lists them")
 
 
-class _OneByOne:
+class _InOrder:
     """The source's examples in their order, the last of them repeated without end."""
 
     def __init__(self, source: Source, transform: Transform):
@@ -177,30 +177,19 @@ class _OneByOne:
         return Piece(_rows(self.source, found) | {"index": np.array(indices, np.int32), "mask": mask})
 
 
-_Row = tuple[np.ndarray, int | tuple[int, ...]]  # image and label
+_Row = tuple[np.ndarray, tuple[int, ...]]  # image and labels
 
 
 def _row(source: Source, transform: Transform, index: int, rng: np.random.Generator) -> _Row:
     example = source[index]
-    return transform(opened(example.image, example.name), rng), example.label
+    return transform(opened(example.image, example.name), rng), example.labels
 
 
 def _rows(source: Source, rows: Sequence[_Row]) -> Batch:
     return {
         "image": np.stack([image for image, _ in rows]),
-        "label": _labels([label for _, label in rows], source.most_labels),
+        "label": padded([labels for _, labels in rows], source.most_labels),
     }
-
-
-def _labels(labels: Sequence[int | tuple[int, ...]], most: int | None) -> np.ndarray:
-    """Returns int32 (examples,); where an example may have several, (examples, most), -1 where it has fewer."""
-    if most is None:
-        return np.array(labels, np.int32)
-    rows = np.full((len(labels), most), -1, np.int32)
-    for row, several in zip(rows, labels, strict=True):
-        several = several if isinstance(several, tuple) else (several,)
-        row[: len(several)] = several
-    return rows
 
 
 class _Draws:

@@ -76,7 +76,7 @@ def short_name(checked: Checked, image: int) -> str:
     example = checked.example(image)
     if example is None:
         return f"{split}: example {index}"
-    labels = example.label if isinstance(example.label, tuple) else (example.label,)
+    labels = example.labels
     classes = ", ".join(checked.sources[split].class_names[label] for label in labels)
     return f"{split}: {classes if len(classes) <= LONG else classes[:LONG] + '…'}/{Path(example.name).name}"
 

@@ -101,7 +101,7 @@ def spread(count: int, most: int) -> np.ndarray:
 def name_of(source: Source, index: int) -> str:
     """Returns the class of an image, or its classes, or the name of its file where it has none that is known."""
     example: Example = source[index]
-    labels = example.label if isinstance(example.label, tuple) else (example.label,)
+    labels = example.labels
     return ", ".join(source.class_names[label] for label in labels) or Path(example.name).name
 
 

@@ -4,8 +4,8 @@ import shutil
 import struct
 import sys
 
+import builders
 import numpy as np
-import PIL.Image
 import pytest
 import tensorflow_datasets
 from array_record.python.array_record_module import ArrayRecordReader
@@ -22,35 +22,8 @@ from vit_jax.errors import UserError
 def tfds_folder(tmp_path):
     """A tfds dataset of 20 + 5 PNGs as TFRecord, its files written by tensorboardX, which has checksums of its own."""
 
-    class Small(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tensorflow_datasets.core.Version("1.0.0")
-
-        def _info(self):
-            features = {
-                "image": tensorflow_datasets.features.Image(),
-                "label": tensorflow_datasets.features.ClassLabel(names=["cat", "dog"]),
-                "id": tensorflow_datasets.features.Text(),
-            }
-            return tensorflow_datasets.core.DatasetInfo(
-                builder=self, features=tensorflow_datasets.features.FeaturesDict(features)
-            )
-
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples(20), "test": self._generate_examples(5)}
-
-        def _generate_examples(self, count):
-            for i in range(count):
-                file = io.BytesIO()
-                PIL.Image.fromarray(np.full((4, 5, 3), i, np.uint8)).save(file, "PNG")
-                file.seek(0)
-                yield i, {"image": file, "label": i % 2, "id": f"number {i}"}
-
-    tensorflow_datasets.disable_progress_bar()
-    shards = tensorflow_datasets.download.DownloadConfig(num_shards=3)
-    builder = Small(data_dir=tmp_path / "made", file_format="array_record")
-    builder.download_and_prepare(download_config=shards)
     folder = tmp_path / "tfrecord"
-    shutil.copytree(str(builder.data_path), folder)
+    shutil.copytree(builders.prepared(tmp_path / "made", shards=3), folder)
     for path in folder.glob("*.array_record-*"):
         writer = RecordWriter(str(path).replace(".array_record-", ".tfrecord-"))
         for record in ArrayRecordReader(str(path)).read_all():

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import builders
 import numpy as np
 import PIL.Image
 import pytest
@@ -174,48 +175,21 @@ def test_arrays_that_do_not_fit_together(images, labels, names, message):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A tfds dataset `tiny`, 20 + 5 PNG images, prepared as ArrayRecord; returns its data_dir."""
-    import tensorflow_datasets
-
-    class Tiny(tensorflow_datasets.core.GeneratorBasedBuilder):
-        VERSION = tensorflow_datasets.core.Version("1.0.0")
-        SKIP_REGISTERING = True
-
-        def _info(self):
-            features = {
-                "image": tensorflow_datasets.features.Image(shape=(None, None, 3)),
-                "label": tensorflow_datasets.features.ClassLabel(names=["cat", "dog"]),
-                "number": tensorflow_datasets.features.Scalar(np.int32),
-            }
-            return tensorflow_datasets.core.DatasetInfo(
-                builder=self, features=tensorflow_datasets.features.FeaturesDict(features)
-            )
-
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples(20), "test": self._generate_examples(5)}
-
-        def _generate_examples(self, count):
-            for i in range(count):
-                file = io.BytesIO()
-                PIL.Image.fromarray(np.full((4, 5, 3), i, np.uint8)).save(file, "PNG")
-                file.seek(0)
-                yield i, {"image": file, "label": i % 2, "number": i}
-
+    """A tfds dataset `small`, 20 + 5 PNG images, prepared as ArrayRecord; returns its data_dir."""
     folder = tmp_path_factory.mktemp("tfds")
-    tensorflow_datasets.disable_progress_bar()
-    Tiny(data_dir=folder, file_format="array_record").download_and_prepare()
+    builders.prepared(folder)
     return folder
 
 
 def test_tfds_gives_encoded_images_without_tensorflow(prepared):
-    source = sources.build("tfds", "train", name="tiny", data_dir=str(prepared))
+    source = sources.build("tfds", "train", name="small", data_dir=str(prepared))
     assert source.class_names == ("cat", "dog")
     assert isinstance(source[3].image, bytes)
     numbers = [np.asarray(PIL.Image.open(io.BytesIO(example.image)))[0, 0, 0] for example in source]
     assert sorted(numbers) == list(range(20))
     assert [example.label for example in source] == [number % 2 for number in numbers]
     parts = [
-        sources.build("tfds", f"train{part}", name="tiny", data_dir=str(prepared)) for part in ("[:75%]", "[75%:]")
+        sources.build("tfds", f"train{part}", name="small", data_dir=str(prepared)) for part in ("[:75%]", "[75%:]")
     ]
     assert [len(part) for part in parts] == [15, 5]
     assert "tensorflow" not in sys.modules
@@ -228,7 +202,7 @@ def test_tfds_gives_encoded_images_without_tensorflow(prepared):
         ("train[:500]", {}, "slice .* incompatible with 20 examples"),
         ("train", {"image": "imge"}, 'has no "imge". Did you mean "image"'),
         ("train", {"label": "number"}, "name the key of a single class label"),
-        ("train", {"name": "tiny_images_of_mine"}, "knows no dataset"),
+        ("train", {"name": "small_images_of_mine"}, "knows no dataset"),
         (
             "train",
             {"name": "cifar10"},
@@ -238,18 +212,18 @@ def test_tfds_gives_encoded_images_without_tensorflow(prepared):
 )
 def test_tfds_that_cannot_be_read(prepared, split, options, message):
     with pytest.raises(UserError, match=message) as raised:
-        sources.build("tfds", split, **{"name": "tiny", "data_dir": str(prepared)} | options)
+        sources.build("tfds", split, **{"name": "small", "data_dir": str(prepared)} | options)
     assert "\n" not in str(raised.value)
 
 
 def test_tfds_prepared_as_tfrecord_says_what_to_do(prepared, tmp_path):
-    shutil.copytree(prepared / "tiny", tmp_path / "tiny")
-    info = tmp_path / "tiny" / "1.0.0" / "dataset_info.json"
+    shutil.copytree(prepared / "small", tmp_path / "small")
+    info = tmp_path / "small" / "1.0.0" / "dataset_info.json"
     info.write_text(json.dumps(json.loads(info.read_text()) | {"fileFormat": "tfrecord"}))
     with pytest.raises(
-        UserError, match=r"has no random access; convert it once: .* data prepare --tfrecord=/.*/tiny/1"
+        UserError, match=r"has no random access; convert it once: .* data prepare --tfrecord=/.*/small/1"
     ):
-        sources.build("tfds", "train", name="tiny", data_dir=str(tmp_path))
+        sources.build("tfds", "train", name="small", data_dir=str(tmp_path))
 
 
 def test_no_source_costs_the_libraries_of_another():

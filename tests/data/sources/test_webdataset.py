@@ -46,7 +46,7 @@ def held(source):
     """Image, names of its classes, of every example."""
     found = []
     for one in (source[index] for index in range(len(source))):
-        labels = one.label if isinstance(one.label, tuple) else (one.label,)
+        labels = one.labels
         found.append((one.image.decode(), *(source.class_names[label] for label in labels)))
     return found
 

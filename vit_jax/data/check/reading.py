@@ -124,7 +124,7 @@ def _looked(source: Source, index: int) -> tuple[tuple[int, ...], Looked]:
         return (), Looked(Flaw.UNREADABLE, str(error))
     except Exception as error:  # whatever a library says to a damaged record
         return (), Looked(Flaw.UNREADABLE, f"example {index}: {type(error).__name__}: {error}")
-    labels = example.label if isinstance(example.label, tuple) else (example.label,)
+    labels = example.labels
     return labels, look(example)
 
 

@@ -33,11 +33,6 @@ def build(kind: str, image_size: Sequence[int], **options: Any) -> Transform:
     return construct(pick(TRANSFORMS, kind, "preprocess"), f'preprocess "{kind}"', (int(height), int(width)), **options)
 
 
-def _check_crop_ratio(crop_ratio: float) -> None:
-    if not 0 < crop_ratio <= 1:
-        raise UserError(f"crop_ratio is {crop_ratio}; give the part of the image that is kept, 0 < part <= 1")
-
-
 def _flip(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() >= 0.5:
         return image
@@ -66,14 +61,20 @@ class _Sized:
 
 
 @dataclass(frozen=True)
-class Squash(_Sized):
-    """The whole image, its sides stretched as they must be; or its centre, `crop_ratio` of either side."""
-
-    crop_ratio: float = 1.0
+class _Cropped(_Sized):
+    crop_ratio: float = 0.875
 
     def __post_init__(self):
         super().__post_init__()
-        _check_crop_ratio(self.crop_ratio)
+        if not 0 < self.crop_ratio <= 1:
+            raise UserError(f"crop_ratio is {self.crop_ratio}; give the part of the image that is kept, 0 < part <= 1")
+
+
+@dataclass(frozen=True)
+class Squash(_Cropped):
+    """The whole image, its sides stretched as they must be; or its centre, `crop_ratio` of either side."""
+
+    crop_ratio: float = 1.0
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
         """Returns the image at `image_size`; `rng` is not used."""
@@ -85,14 +86,8 @@ class Squash(_Sized):
 
 
 @dataclass(frozen=True)
-class ResizeCrop(_Sized):
+class ResizeCrop(_Cropped):
     """The largest centred crop with the sides' ratio of `image_size`, scaled by `crop_ratio`: 0.875 is 224 of 256."""
-
-    crop_ratio: float = 0.875
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_crop_ratio(self.crop_ratio)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
         """Returns the crop at `image_size`; `rng` is not used."""
@@ -145,19 +140,14 @@ class InceptionCrop(_Sized):
 
 
 @dataclass(frozen=True)
-class RandomCrop(_Sized):
+class RandomCrop(_Cropped):
     """A crop at a random place, its sides `crop_ratio` of the largest that fit: 384 of 448 (big_vision's transfers).
 
     It has the sides' ratio of `image_size`, or, with `squash`, that of the image. `flip` mirrors every second image.
     """
 
-    crop_ratio: float = 0.875
     squash: bool = False
     flip: bool = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_crop_ratio(self.crop_ratio)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Image:
         """Returns a crop at `image_size`."""

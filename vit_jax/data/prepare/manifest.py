@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_jax.data.examples import padded
 from vit_jax.data.prepare import files
 from vit_jax.data.prepare.plan import Plan, as_terms
 from vit_jax.data.prepare.records import KEYS, QUALITY
@@ -66,7 +67,7 @@ def finish(folder: Path, plan: Plan, splits: Iterable[Shards]) -> dict[str, Any]
     described, lengths = {}, {}
     for shards in splits:
         notes = [files.read_json(shards.note(number)) for number in range(shards.count)]
-        labels = np.concatenate([_as_array(note.pop("labels"), plan.most_labels) for note in notes])
+        labels = np.concatenate([padded(note.pop("labels"), plan.most_labels) for note in notes])
         if not len(labels):
             raise UserError(f'no image of "{shards.split}" can be read; there is nothing to prepare')
         path = folder / f"{shards.split}.labels.npy"
@@ -87,13 +88,6 @@ def write(
     files.write_json(folder / NAME, manifest)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     return manifest
-
-
-def _as_array(labels: list[list[int]], most: int | None) -> np.ndarray:
-    rows = np.full((len(labels), most or 1), -1, np.int32)
-    for row, several in zip(rows, labels, strict=True):
-        row[: len(several)] = several
-    return rows if most is not None else rows[:, 0]
 
 
 def write_labels(path: Path, labels: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_jax.data.examples import Example, Source
+from vit_jax.data.examples import Example, Source, most_labels_of
 from vit_jax.data.prepare import records
 from vit_jax.errors import UserError
 
@@ -59,8 +59,7 @@ def settle(name: str, sources: Mapping[str, Source], source: Any, short_side: in
     for other in others:
         if tuple(other.class_names) != tuple(first.class_names):
             raise UserError("the splits differ in their classes; prepare each by itself")
-    most = [each.most_labels for each in sources.values()]
-    most_labels = None if most == [None] * len(most) else max(number or 1 for number in most)
+    most_labels = most_labels_of(sources.values())
     splits = {split: _settle_split(each, short_side, shards, root_of(source)) for split, each in sources.items()}
     return Plan(name, tuple(first.class_names), most_labels, short_side, skip_bad, splits, source)
 
@@ -74,18 +73,13 @@ def _settle_split(source: Source, short_side: int, shards: int, root: str) -> Sp
     for index in np.unique(np.linspace(0, size - 1, PROBED).astype(int)):
         try:
             example = source[int(index)]
-            digest.update(repr((name_of(example, root), labels_in(example))).encode())
+            digest.update(repr((name_of(example, root), example.labels)).encode())
             digest.update(example.image if isinstance(example.image, bytes) else example.image.tobytes())
             total, readable = total + len(records.stored(example, short_side)[0]), readable + 1
         except UserError:
             continue  # named, with all others that are bad, when the shards are made
     by_size = math.ceil(total / max(readable, 1) * size / SHARD_BYTES)
     return Split(size, min(max(shards or by_size, 1), size), digest.hexdigest())
-
-
-def labels_in(example: Example) -> tuple[int, ...]:
-    """Returns the labels of an example, one or several."""
-    return tuple(map(int, example.label)) if isinstance(example.label, tuple) else (int(example.label),)
 
 
 def root_of(source: Any) -> str:

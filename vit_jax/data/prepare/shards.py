@@ -87,7 +87,7 @@ class Shards:
             except UserError as error:
                 left_out.append({"name": name, "why": str(error)})
                 continue
-            labels.append(plan.labels_in(example))
+            labels.append(example.labels)
             shrunk += is_shrunk
             with files.writing(path):
                 writer.write(records.encode(image, labels[-1], name))
