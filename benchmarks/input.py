@@ -34,31 +34,15 @@ from typing import NamedTuple
 import numpy as np
 import PIL.features
 import PIL.Image
+from repeated import Repeated
 from tf_data import BATCH, Start, Way, big_vision, google_research
 
 from vit_jax.data import pipeline
-from vit_jax.data.examples import Example
 from vit_jax.data.images import Image, preprocess
 from vit_jax.data.images.picture import Picture
 
 PHOTOS = 64
 FEWER = 25  # of the files in a folder, one in so many
-
-
-class Jpegs:
-    """Files in memory as a source, again and again."""
-
-    class_names: tuple[str, ...] = ("",)
-    most_labels: int | None = None
-
-    def __init__(self, files: list[bytes]):
-        self.files = files
-
-    def __len__(self) -> int:
-        return 1_000_000
-
-    def __getitem__(self, index: int) -> Example:
-        return Example(self.files[index % len(self.files)], 0, "")
 
 
 def ours(decoder: str) -> Way:
@@ -72,7 +56,7 @@ def ours(decoder: str) -> Way:
 
 def piped(files: list[bytes], transform: preprocess.Transform, threads: int) -> Start:
     """Returns what makes this project's batches."""
-    batches = pipeline.training(Jpegs(files), transform, BATCH, 0, threads)
+    batches = pipeline.training(Repeated(files), transform, BATCH, 0, threads)
 
     def start(count: int) -> Iterator[object]:
         batches.steps = count

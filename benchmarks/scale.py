@@ -22,9 +22,9 @@ from itertools import count
 import numpy as np
 import rich.console
 import rich.table
+from repeated import Repeated
 
 from vit_jax.data import pipeline
-from vit_jax.data.examples import Example
 from vit_jax.data.images import preprocess
 from vit_jax.data.order import Groups, Order
 
@@ -63,26 +63,12 @@ def buffered(size: int) -> Callable[[int], np.ndarray]:
     return batch
 
 
-class Pixels:
-    """So many images of one pixel, made when asked for."""
-
-    class_names: tuple[str, ...] = ("",)
-    most_labels: int | None = None
-
-    def __init__(self, size: int):
-        self.size = size
-        self.image = np.zeros((1, 1, 3), np.uint8)
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> Example:
-        return Example(self.image, 0, "")
-
-
 def pipelined(size: int) -> Callable[[int], dict[str, np.ndarray]]:
     """Returns what gives a whole batch by its number."""
-    return pipeline.training(Pixels(size), preprocess.build("squash", (1, 1)), BATCH, seed=0, threads=0).__getitem__
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    return pipeline.training(
+        Repeated([pixel], size), preprocess.build("squash", (1, 1)), BATCH, seed=0, threads=0
+    ).__getitem__
 
 
 def cost(way: Callable[[int], Callable[[int], object]], size: int) -> tuple[float, float, float]:

@@ -19,9 +19,9 @@ import numpy as np
 import PIL.Image
 import rich.console
 import rich.table
+from repeated import Repeated
 
 from vit_jax.data import pipeline
-from vit_jax.data.examples import Example
 from vit_jax.data.images import preprocess
 
 BATCH = 256
@@ -37,21 +37,10 @@ WAYS = {
 }
 
 
-class Jpegs:
-    """A hundred JPEGs of this width and height, again and again; of one pixel, not encoded, where the width is 1."""
-
-    class_names: tuple[str, ...] = ("",)
-    most_labels: int | None = None
-
-    def __init__(self, width: int, height: int):
-        rng = np.random.default_rng(0)
-        self.images = [smooth_noise(width, height, rng) for _ in range(100)]
-
-    def __len__(self) -> int:
-        return 1_000_000
-
-    def __getitem__(self, index: int) -> Example:
-        return Example(self.images[index % len(self.images)], 0, "")
+def jpegs(width: int, height: int) -> Repeated:
+    """Returns a hundred JPEGs of this size as a source; of one pixel, not encoded, where the width is 1."""
+    rng = np.random.default_rng(0)
+    return Repeated([smooth_noise(width, height, rng) for _ in range(100)])
 
 
 def smooth_noise(width: int, height: int, rng: np.random.Generator) -> bytes | np.ndarray:
@@ -70,7 +59,7 @@ def smooth_noise(width: int, height: int, rng: np.random.Generator) -> bytes | n
     return file.getvalue()
 
 
-def measured(source: Jpegs, way: dict[str, int], size: int, seconds: float) -> tuple[float, float]:
+def measured(source: Repeated, way: dict[str, int], size: int, seconds: float) -> tuple[float, float]:
     """Returns images a second, and processor microseconds an image."""
     transform = preprocess.build("inception_crop" if size > 1 else "squash", (size, size))
     batches = pipeline.training(source, transform, BATCH, 0, way.get("threads", 0), way.get("processes", 0))
@@ -101,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default 4)")
     parser.add_argument("--rounds", type=int, default=3, help="of them in turn (default 3)")
     given = parser.parse_args()
-    kinds = {"500 x 375": (Jpegs(500, 375), 224), "32 x 32": (Jpegs(32, 32), 224), "one pixel": (Jpegs(1, 1), 1)}
+    kinds = {"500 x 375": (jpegs(500, 375), 224), "32 x 32": (jpegs(32, 32), 224), "one pixel": (jpegs(1, 1), 1)}
     found = {(kind, way): [] for kind in kinds for way in WAYS}
     for _ in range(given.rounds):
         for kind, way in found:
