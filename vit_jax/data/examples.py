@@ -188,3 +188,9 @@ class Relabelled:
         if isinstance(example.label, tuple):
             return example._replace(label=tuple(int(self._labels[label]) for label in example.label))
         return example._replace(label=int(self._labels[example.label]))
+
+
+def with_common_classes(sources: Sequence[Source]) -> list[Source]:
+    """Returns the sources with the classes of all of them, by name, in the order in which they first come."""
+    names = tuple(dict.fromkeys(name for source in sources for name in source.class_names))
+    return [source if source.class_names == names else Relabelled(source, names) for source in sources]

@@ -15,7 +15,7 @@ from vit_jax.data import sources
 from vit_jax.data.check import duplicates, reading
 from vit_jax.data.check.findings import findings
 from vit_jax.data.check.reading import Survey
-from vit_jax.data.examples import Relabelled, Source
+from vit_jax.data.examples import Source, with_common_classes
 from vit_jax.data.sources import folder
 from vit_jax.errors import UserError, construct
 from vit_jax.tools import check_page, check_report, configuration
@@ -97,11 +97,8 @@ def open_splits(section: Mapping[str, Any], splits: tuple[str, ...]) -> dict[str
     """Returns the splits of a source by name, all with the classes of all; raises UserError as sources do."""
     if section.get("kind") == "folder":
         section = {**section, "empty_classes": True}  # a finding, not the end
-    opened = {split: construct(sources.build, "config.source", split=split, **section) for split in splits}
-    names = tuple(dict.fromkeys(name for source in opened.values() for name in source.class_names))
-    return {
-        split: source if source.class_names == names else Relabelled(source, names) for split, source in opened.items()
-    }
+    opened = [construct(sources.build, "config.source", split=split, **section) for split in splits]
+    return dict(zip(splits, with_common_classes(opened), strict=True))
 
 
 def read(opened: Mapping[str, Source], processes: int) -> dict[str, Survey]:

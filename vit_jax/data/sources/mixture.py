@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vit_jax.data.examples import Concatenation, Relabelled, Source
+from vit_jax.data.examples import Concatenation, Source, with_common_classes
 from vit_jax.errors import UserError, check_kind
 
 
@@ -44,7 +44,4 @@ def mixture(split: str, parts: Mapping[str, Mapping[str, Any]]) -> Source:
             raise UserError(f"part {name} is a mixture itself, whose weights would not count; list its parts instead")
         built.append(sources.build(split=split, **options))
         weights.append(float(weight))
-    class_names = tuple(dict.fromkeys(name for part in built for name in part.class_names))
-    return Mixture(
-        [part if part.class_names == class_names else Relabelled(part, class_names) for part in built], weights
-    )
+    return Mixture(with_common_classes(built), weights)
